@@ -1,0 +1,1 @@
+"""The migrations of the mart, written for the home schema name ``mart``."""
