@@ -1,0 +1,240 @@
+"""The worker: order of things, failures of the sink, the identity of the counts, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from ravenwh.domain.errors import RavenwhError, Rejected, TooLarge, Unavailable
+from ravenwh.domain.messages import Candle, Message
+from ravenwh.feed import wire
+from ravenwh.ingest import Counts, Finality, Limits, Worker
+from ravenwh.journal import Store
+from ravenwh.ports import Frame, WriteResult
+from tests.warehouse.conftest import START, candle
+
+FAST = Limits(
+    batch_rows=10,
+    flush_after_s=0.01,
+    retry_initial_s=0.001,
+    retry_max_s=0.002,
+    shutdown_grace_s=5,
+    receive_frames=7,
+)
+
+
+class Frames:
+    """A source that gives what it was fed, and then waits."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Frame] = asyncio.Queue()
+
+    def feed(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self._queue.put_nowait(frame)
+
+    async def receive(self, limit: int) -> list[Frame]:
+        frames = [await self._queue.get()]
+        while len(frames) < limit and not self._queue.empty():
+            frames.append(self._queue.get_nowait())
+        return frames
+
+    def close(self) -> None:
+        pass
+
+
+class Table:
+    """A sink that keeps the latest version of a key, and fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, int], Candle] = {}
+        self.batches: list[int] = []
+        self.failures: list[RavenwhError] = []
+        self.refuses: Callable[[Candle], RavenwhError | None] = lambda message: None
+        self.largest = 10**9
+        self.changed = asyncio.Event()
+
+    async def write(self, messages: Sequence[Candle]) -> WriteResult:
+        self.batches.append(len(messages))
+        if self.failures:
+            raise self.failures.pop(0)
+        if len(messages) > self.largest:
+            raise TooLarge("too many rows")
+        for message in messages:
+            error = self.refuses(message)
+            if error is not None:
+                raise error
+        keys = {(m.symbol, m.open_time): m for m in messages}
+        unchanged = sum(self.rows.get(key) == m for key, m in keys.items())
+        self.rows |= keys
+        self.changed.set()
+        return WriteResult(
+            written=len(keys) - unchanged, unchanged=unchanged, folded=len(messages) - len(keys)
+        )
+
+
+def frame_of(message: Message) -> Frame:
+    topic, payload = wire.encode(message)
+    return Frame("f", topic, wire.header(1, 1), payload, START)
+
+
+def is_candle(message: Message) -> bool:
+    return isinstance(message, Candle)
+
+
+@attrs.define
+class Bench:
+    """A worker at work on a source, a journal and a table of the test's."""
+
+    path: Path
+    source: Frames = attrs.field(factory=Frames)
+    table: Table = attrs.field(factory=Table)
+    limits: Limits = FAST
+    finality: Finality | None = None
+    wants: Callable[[Message], bool] = is_candle
+    max_bytes: int = 1 << 20
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker[Candle]]:
+        """The worker while it runs; at the end it is stopped and its counts add up."""
+        store = Store(self.path, max_bytes=self.max_bytes, keep_s=0)
+        worker = Worker[Candle](
+            source=self.source,
+            decode=wire.decode,
+            wants=self.wants,
+            sink=self.table,
+            journal=store,
+            dead_letters=store,
+            limits=self.limits,
+            finality=self.finality,
+        )
+        stop = asyncio.Event()
+        task = asyncio.create_task(worker.run(stop))
+        try:
+            yield worker
+            stop.set()
+            counts = await asyncio.wait_for(task, 20)
+            settled = counts.written + counts.unchanged + counts.folded + counts.dead
+            assert counts.received + counts.recovered == (
+                settled + counts.ignored + worker.in_journal
+            )
+        finally:
+            task.cancel()
+            store.close()
+
+    async def until(self, worker: Worker[Candle], settled: Callable[[Counts], bool]) -> None:
+        """Return when the counts are as asked; they change only when the worker runs."""
+        async with asyncio.timeout(20):
+            while not settled(worker.counts):  # noqa: ASYNC110  a turn of the loop, not a time
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(path=tmp_path / "j.sqlite")
+
+
+async def test_every_frame_ends_in_a_row(bench: Bench) -> None:
+    bench.source.feed([frame_of(candle(minute)) for minute in range(95)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 95)
+    assert max(bench.table.batches) <= FAST.batch_rows
+
+
+async def test_what_nobody_can_read_is_a_dead_letter_and_the_rest_goes_on(bench: Bench) -> None:
+    broken = Frame("f", b"BINANCE_SPOT:CANDLE:BTCUSDT ", wire.header(1, 1), b"\xc1", START)
+    bench.source.feed([frame_of(candle(0)), broken, frame_of(candle(1))])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 2 and counts.dead == 1)
+    store = Store(bench.path)
+    (letter,) = store.dead_letters()
+    store.close()
+    assert (letter.error, letter.frame) == ("DecodeError", broken)
+
+
+async def test_messages_of_others_are_ignored_and_counted(bench: Bench) -> None:
+    bench.wants = lambda message: isinstance(message, Candle) and message.interval == "1m"
+    bench.source.feed([frame_of(candle(0)), frame_of(candle(0, interval="5m"))])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 1 and counts.ignored == 1)
+
+
+async def test_a_sink_that_is_away_is_tried_until_it_is_back(bench: Bench) -> None:
+    bench.table.failures = [Unavailable("away") for _ in range(30)]
+    bench.source.feed([frame_of(candle(minute)) for minute in range(25)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 25)
+    assert not bench.table.failures
+
+
+async def test_frames_are_journaled_while_the_sink_is_away(bench: Bench) -> None:
+    bench.table.failures = [Unavailable("away") for _ in range(10_000)]
+    bench.source.feed([frame_of(candle(minute)) for minute in range(50)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.received == 50)
+        assert worker.in_journal == 50
+    assert bench.table.rows == {}
+    bench.table.failures = []
+    async with bench.running() as worker:  # the next start works them off
+        assert worker.counts.received == 0
+        await bench.until(worker, lambda counts: counts.written == 50)
+        assert worker.counts.recovered == 50
+
+
+async def test_rows_that_the_sink_refuses_are_isolated(bench: Bench) -> None:
+    bad = {START + minute * 60_000_000_000 for minute in (3, 4, 17)}
+    bench.table.refuses = lambda m: Rejected("no", code="TEST") if m.open_time in bad else None
+    bench.limits = attrs.evolve(FAST, batch_rows=64)
+    bench.source.feed([frame_of(candle(minute)) for minute in range(64)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 61 and counts.dead == 3)
+    assert {key[1] for key in bench.table.rows}.isdisjoint(bad)
+    store = Store(bench.path)
+    assert [letter.code for letter in store.dead_letters()] == ["TEST"] * 3
+    store.close()
+
+
+async def test_a_batch_that_is_too_large_is_split(bench: Bench) -> None:
+    bench.table.largest = 3
+    bench.source.feed([frame_of(candle(minute)) for minute in range(40)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 40)
+
+
+async def test_only_final_klines_are_written_and_open_ones_survive_a_restart(bench: Bench) -> None:
+    bench.finality = Finality(grace_ns=5 * 10**9)
+    versions = [candle(0, closed=False, event_time=START + second) for second in (1, 2, 3)]
+    bench.source.feed([*map(frame_of, versions), frame_of(candle(0, symbol="ETHUSDT"))])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 1 and counts.folded == 2)
+        assert worker.in_journal == 1
+    bench.finality = Finality(grace_ns=5 * 10**9)  # what a new process has
+    bench.source.feed([frame_of(candle(1, closed=False))])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 1)
+    assert bench.table.rows["BTCUSDT", START] == versions[2]
+
+
+async def test_a_full_journal_stops_the_reading_and_loses_nothing(bench: Bench) -> None:
+    one = frame_of(candle(0))
+    bench.max_bytes = 25 * len(one.payload)
+    bench.table.failures = [Unavailable("away") for _ in range(200)]
+    bench.source.feed([frame_of(candle(minute)) for minute in range(200)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 200)
+        assert worker.counts.lost == 0
+    assert len(bench.table.rows) == 200
+
+
+async def test_a_part_that_dies_ends_the_worker_with_its_reason(bench: Bench) -> None:
+    bench.table.failures = [RuntimeError("bug")]  # type: ignore[list-item]  # no error of ours
+    bench.source.feed([frame_of(candle(0))])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with bench.running() as worker:
+            await bench.until(worker, lambda counts: not bench.table.failures)
+    assert caught.group_contains(RuntimeError, match="bug")
