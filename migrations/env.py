@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from alembic import context
 from sqlalchemy.schema import CreateSchema
 
-from ravenwh.app.database import database_url
+from ravenwh.app.database import engine_of
 from ravenwh.config import load
+from ravenwh.domain.errors import Refused
 from ravenwh.domain.settings import Settings
 from ravenwh.schema import HOME_SCHEMA, metadata_for
-from ravenwh.warehouse.engine import make_engine
 
 
 def settings() -> Settings:
@@ -47,7 +47,12 @@ def options(schema: str) -> dict[str, Any]:
 
 
 def run_offline(schema: str) -> None:
-    """Print the SQL, with the schema name of the settings in it."""
+    """Print the SQL. Raises Refused for another schema name than that of the migrations."""
+    if schema != HOME_SCHEMA:
+        raise Refused(
+            f'--sql prints the schema name "{HOME_SCHEMA}"; the settings say "{schema}": print it '
+            f'with timescale.schema = "{HOME_SCHEMA}" and replace the name, or migrate online'
+        )
     context.configure(
         dialect_name="postgresql",
         literal_binds=True,
@@ -72,13 +77,11 @@ def run_online(connection: sa.Connection, schema: str) -> None:
 
 async def connect_and_run(given: Settings) -> None:
     """Open the database of the settings, which may be the embedded one, for one run."""
-    with database_url(given) as url:
-        engine = make_engine(url, pooled=False)
-        try:
-            async with engine.connect() as connection:
-                await connection.run_sync(run_online, given.timescale.schema)
-        finally:
-            await engine.dispose()
+    async with (
+        engine_of(given, schema=HOME_SCHEMA, pooled=False) as engine,
+        engine.connect() as connection,
+    ):
+        await connection.run_sync(run_online, given.timescale.schema)
 
 
 current = settings()

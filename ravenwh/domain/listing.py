@@ -33,21 +33,21 @@ class Entry(Protocol):
     @property
     def symbol(self) -> str: ...  # noqa: D102  (the settings describe each)
     @property
-    def multiplier(self) -> float | None: ...  # noqa: D102
+    def multiplier(self) -> float | None: ...  # noqa: D102  said by its name
     @property
-    def volume_unit(self) -> str | None: ...  # noqa: D102
+    def volume_unit(self) -> str | None: ...  # noqa: D102  said by its name
     @property
-    def contract_size(self) -> float | None: ...  # noqa: D102
+    def contract_size(self) -> float | None: ...  # noqa: D102  said by its name
     @property
-    def contract_of(self) -> str | None: ...  # noqa: D102
+    def contract_of(self) -> str | None: ...  # noqa: D102  said by its name
     @property
-    def contract(self) -> str | None: ...  # noqa: D102
+    def contract(self) -> str | None: ...  # noqa: D102  said by its name
     @property
-    def coin(self) -> str | None: ...  # noqa: D102
+    def coin(self) -> str | None: ...  # noqa: D102  said by its name
     @property
-    def listed_at(self) -> datetime | None: ...  # noqa: D102
+    def listed_at(self) -> datetime | None: ...  # noqa: D102  said by its name
     @property
-    def delisted_at(self) -> datetime | None: ...  # noqa: D102
+    def delisted_at(self) -> datetime | None: ...  # noqa: D102  said by its name
 
 
 @attrs.frozen(kw_only=True)

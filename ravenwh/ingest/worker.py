@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar, cast
@@ -22,6 +20,7 @@ from ravenwh.domain.errors import (
     Unavailable,
 )
 from ravenwh.domain.messages import Candle, Message
+from ravenwh.ingest.backoff import Backoff
 from ravenwh.ingest.finality import Finality
 from ravenwh.ports import DeadLetters, Decoder, Entry, Frame, Journal, Sink, Source, WriteResult
 
@@ -44,6 +43,10 @@ class Limits:
     retry_initial_s: float = 0.1
     retry_max_s: float = 30.0
     shutdown_grace_s: float = 10.0
+
+    def backoff(self) -> Backoff:
+        """The waits for one thing that is away."""
+        return Backoff(initial_s=self.retry_initial_s, max_s=self.retry_max_s)
 
 
 @attrs.define
@@ -276,23 +279,14 @@ class Worker(Generic[MessageT]):
 
     async def _write(self, batch: _Batch[MessageT], stop: asyncio.Event) -> WriteResult | None:
         """Write until the sink took the batch; none where it was away and stop is set."""
-        for attempt in itertools.count():
+        backoff = self.limits.backoff()
+        while True:
             try:
                 return await self._write_isolated(batch.messages)
             except Unavailable as error:
-                ceiling = min(
-                    self.limits.retry_max_s, self.limits.retry_initial_s * 2 ** min(attempt, 30)
-                )
-                delay = random.uniform(0, ceiling)  # noqa: S311  full jitter, not a secret
-                logger.bind(reason=str(error), attempt=attempt + 1, retry_in_s=round(delay, 2)).log(
-                    "ERROR" if error.needs_person else "WARNING", "SINK_UNAVAILABLE"
-                )
+                await backoff.wait(error, stop)
                 if stop.is_set():
                     return None
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await stop.wait()
-        raise AssertionError  # count() has no end
 
     async def _write_isolated(self, messages: Sequence[MessageT]) -> WriteResult:
         """Write, halving where the sink refuses the whole, until it is down to the refused ones."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import SchemaItem
@@ -20,6 +21,7 @@ __all__ = [
     "DIMENSIONS",
     "SYMBOLS",
     "Coin",
+    "Dimension",
     "Exchange",
     "Interval",
     "Quote",
@@ -165,8 +167,29 @@ class Symbol(SoftDelete, Base):
         )
 
 
-DIMENSIONS: tuple[sa.Table, ...] = tuple(
-    Base.metadata.tables[f"{HOME_SCHEMA}.{model.__tablename__}"]
+@attrs.frozen(kw_only=True)
+class Dimension:
+    """One dimension table with its two columns that matter: the id and the name."""
+
+    name: str
+    table: sa.Table
+
+    @property
+    def id(self) -> sa.Column[Any]:
+        """The identity column."""
+        return self.table.c[f"{self.name}_id"]
+
+    @property
+    def label(self) -> sa.Column[Any]:
+        """The unique name column."""
+        return self.table.c[self.name]
+
+
+DIMENSIONS: tuple[Dimension, ...] = tuple(
+    Dimension(
+        name=model.__tablename__.removeprefix("dim__"),
+        table=Base.metadata.tables[f"{HOME_SCHEMA}.{model.__tablename__}"],
+    )
     for model in (Coin, Quote, Exchange, Interval)
 )
 """The four dimensions that key every fact, in the order of the key."""

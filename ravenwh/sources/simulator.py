@@ -112,7 +112,7 @@ class SimulatedMarket:
         )
 
     def _random(self, *what: object) -> Random:
-        return Random(":".join(str(part) for part in (self.seed, self.symbol, *what)))  # noqa: S311
+        return Random(":".join(str(part) for part in (self.seed, self.symbol, *what)))  # noqa: S311  an invented market
 
     def _base(self) -> tuple[float, int]:
         """The price around which all moves, and the digits of its tick."""

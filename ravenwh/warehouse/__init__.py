@@ -1,0 +1,10 @@
+"""PostgreSQL: everything that is written to and read from the mart.
+
+Owns the connections, the statements and the translation of the driver's errors. Offers
+:class:`~ravenwh.warehouse.write.FactSink` (messages to rows of a fact),
+:func:`~ravenwh.warehouse.seed.seed`, :class:`~ravenwh.warehouse.read.Warehouse` (named reads into
+frames) and the findings of :mod:`ravenwh.warehouse.preflight`. Promises that a batch is committed
+whole or not at all, and that any replay in any order ends in the same rows. Raises Unavailable,
+TooLarge, Rejected, SchemaMismatch and UnknownName; nothing of the driver leaves the room. Tested on
+a real server.
+"""

@@ -1,0 +1,47 @@
+"""Connections: one way to make an engine, the same session settings for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from ravenwh.schema import HOME_SCHEMA
+
+__all__ = ["make_engine"]
+
+
+def make_engine(
+    url: str | sa.URL,
+    *,
+    schema: str = HOME_SCHEMA,
+    password: Callable[[], str] | None = None,
+    pooled: bool = True,
+    connect_s: float = 10.0,
+) -> AsyncEngine:
+    """An engine whose statements on the models reach ``schema``.
+
+    Sessions run in UTC and with ``search_path = public``, so that no setting of the role changes
+    what a statement means. ``password`` is asked at each new connection, and so sees one that was
+    changed. ``connect_s`` bounds the time for a connection, in seconds.
+    """
+    connect_args: dict[str, object] = {
+        "timeout": connect_s,
+        "server_settings": {
+            "application_name": "ravenwh",
+            "search_path": "public",
+            "TimeZone": "UTC",
+        },
+    }
+    if password is not None:
+        connect_args["password"] = password
+    engine = create_async_engine(
+        url,
+        connect_args=connect_args,
+        **({"pool_pre_ping": False, "pool_size": 2} if pooled else {"poolclass": NullPool}),
+    )
+    if schema == HOME_SCHEMA:
+        return engine
+    return engine.execution_options(schema_translate_map={HOME_SCHEMA: schema})

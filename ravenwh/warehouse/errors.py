@@ -1,0 +1,74 @@
+"""What the database says, turned into the error whose class is the action: the one table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError
+
+from ravenwh.domain.errors import RavenwhError, Rejected, SchemaMismatch, TooLarge, Unavailable
+
+__all__ = ["BY_STATE", "by_state", "translate", "translated"]
+
+Action = type[RavenwhError]
+
+BY_STATE: dict[str, Action] = {
+    # classes (the first two characters), https://www.postgresql.org/docs/current/errcodes-appendix.html
+    "08": Unavailable,  # connection exceptions
+    "0A": Rejected,  # feature not supported, for this row
+    "21": Rejected,  # cardinality violation
+    "22": Rejected,  # data exceptions
+    "23": Rejected,  # integrity violations
+    "25": Unavailable,  # invalid transaction state: a read-only standby
+    "28": Unavailable,  # authorisation
+    "3D": Unavailable,  # the database does not exist (yet)
+    "40": Unavailable,  # deadlock, serialisation
+    "42": SchemaMismatch,  # undefined table or column
+    "53": Unavailable,  # insufficient resources, too many connections
+    "54": TooLarge,  # program limits
+    "55": Unavailable,  # object not in the prerequisite state, lock not available
+    "57": Unavailable,  # shutdown, cancelled, starting up
+    "58": Unavailable,  # system errors
+    "XX": Unavailable,  # internal errors
+    # exceptions from the class's rule
+    "23503": Unavailable,  # a dimension row went away between look-up and write: look up again
+    "42501": Unavailable,  # insufficient privilege: a right can be granted
+    "53400": TooLarge,  # configuration limit: tuples decompressed by one statement
+}
+"""SQLSTATE, or its class, to the action; the longer key wins."""
+
+PERSON = frozenset({"28", "3D", "42501"})
+"""States that waiting alone does not mend."""
+
+
+def by_state(state: str, text: str) -> RavenwhError:
+    """The error for a SQLSTATE and what the server said."""
+    if not state:
+        return Unavailable(f"the database cannot be reached: {text}")
+    action = BY_STATE.get(state) or BY_STATE.get(state[:2]) or Unavailable
+    if action is Unavailable:
+        person = state in PERSON or state[:2] in PERSON
+        return Unavailable(f"the database refused: {text} ({state})", needs_person=person)
+    if action is Rejected:
+        return Rejected(f"the database refused the row: {text}", code=f"SQLSTATE_{state}")
+    return action(f"the database refused: {text} ({state})")
+
+
+def translate(error: Exception) -> RavenwhError:
+    """The error of ours that stands for one of SQLAlchemy, the driver, or the socket."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    text = str(original)
+    if text.startswith("<class "):  # SQLAlchemy puts the driver's class before its words
+        text = text.partition(": ")[2]
+    return by_state(getattr(original, "sqlstate", None) or "", text or type(original).__name__)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise our errors for the driver's."""
+    try:
+        yield
+    except (DBAPIError, InterfaceError, sa.exc.TimeoutError, OSError) as error:
+        raise translate(error) from error
