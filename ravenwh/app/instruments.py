@@ -1,0 +1,73 @@
+"""From the settings to the instrument register, to what is seeded, to what is subscribed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ravenwh.domain.errors import SettingsError
+from ravenwh.domain.instrument import Instrument
+from ravenwh.domain.interval import parse_interval
+from ravenwh.domain.listing import instruments, listings
+from ravenwh.domain.register import Register
+from ravenwh.domain.seed import Seed
+from ravenwh.domain.settings import Settings
+
+__all__ = ["register_of", "seed_of", "wanted_symbols", "wanted_venues"]
+
+
+def register_of(settings: Settings) -> Register:
+    """The register: the venues' rules and ``routing.symbol_map``."""
+    return Register(listings=instruments(listings(settings.routing.symbol_map)))
+
+
+def wanted_venues(settings: Settings) -> tuple[str, ...]:
+    """The venues of ``binance_klines`` that the routing includes. Raises SettingsError for none."""
+    routing, venues = settings.routing, settings.binance_klines.venues
+    left = tuple(
+        venue
+        for venue in venues
+        if venue not in routing.venue_exclude
+        and (not routing.venue_include or venue in routing.venue_include)
+    )
+    if not left:
+        raise SettingsError(
+            [
+                f"binance_klines.venues: found {', '.join(venues)}, and routing.venue_include or "
+                "routing.venue_exclude leaves none of them; allowed: at least one"
+            ]
+        )
+    return left
+
+
+def wanted_symbols(settings: Settings, register: Register) -> dict[str, tuple[str, ...] | None]:
+    """The symbols of ``binance_klines`` a venue; None where all of a venue are wanted.
+
+    Raises UnknownSymbol for a pair that a venue has no symbol for, and SettingsError.
+    """
+    venues, symbols = wanted_venues(settings), settings.binance_klines.symbols
+    if "*" in symbols:
+        return dict.fromkeys(venues)
+    return {venue: tuple(_symbols(venue, symbols, register)) for venue in venues}
+
+
+def _symbols(venue: str, names: tuple[str, ...], register: Register) -> Iterator[str]:
+    for name in names:
+        coin, slash, quote = name.partition("/")
+        yield register.symbol_for(venue, coin, quote) if slash else name
+
+
+def seed_of(settings: Settings, register: Register) -> Seed:
+    """What the settings name: venues and intervals, and the instruments behind the symbols."""
+    klines = settings.binance_klines
+    named: dict[tuple[str, str, object], Instrument] = {
+        (i.exchange, i.symbol, i.listed_at): i for i in register.listings
+    }
+    for venue, symbols in wanted_symbols(settings, register).items():
+        for symbol in symbols or ():
+            instrument = register.series_instrument(venue, symbol)
+            named[venue, symbol, instrument.listed_at] = instrument
+    return Seed(
+        exchanges=frozenset(wanted_venues(settings)),
+        intervals={code: parse_interval(code).duration for code in klines.interval},
+        instruments=tuple(named.values()),
+    )

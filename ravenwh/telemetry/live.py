@@ -1,0 +1,68 @@
+"""``GET /livez``: the process is up, and which service it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+from collections.abc import AsyncIterator
+
+from ravenwh.domain.errors import Unavailable
+
+__all__ = ["serve_live", "service_at"]
+
+LARGEST_REQUEST = 8192
+PATIENCE_S = 5.0
+
+
+@contextlib.asynccontextmanager
+async def serve_live(host: str, port: int, service: str) -> AsyncIterator[None]:
+    """Answer ``/livez`` with the service's name and process id while the block runs."""
+    body = json.dumps({"service": f"ravenwh.{service}", "pid": os.getpid()}).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, path = (*head.split(b" ", 2), b"", b"")[:2]
+                good = (method, path) == (b"GET", b"/livez")
+                writer.write(_response(200, "OK", body) if good else _response(404, "Not Found"))
+                await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # who asks badly, or went away, gets no answer
+        finally:
+            writer.close()
+
+    try:
+        server = await asyncio.start_server(answer, host, port, limit=LARGEST_REQUEST)
+    except OSError as error:
+        raise Unavailable(
+            f"{service} cannot listen on {host}:{port}: {error.strerror}; "
+            "`ravenwh doctor` tells who holds the port",
+            needs_person=True,
+        ) from error
+    async with server:
+        yield
+
+
+def _response(status: int, reason: str, body: bytes = b"") -> bytes:
+    return (
+        f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode() + body
+
+
+def service_at(host: str, port: int) -> str | None:
+    """The name of the service of ours that answers there (``kline``), or None for a stranger."""
+    connection = http.client.HTTPConnection(host, port, timeout=1.0)
+    try:
+        connection.request("GET", "/livez")
+        said = json.loads(connection.getresponse().read(LARGEST_REQUEST))
+        name = said["service"]
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        return None
+    finally:
+        connection.close()
+    return name.removeprefix("ravenwh.") if str(name).startswith("ravenwh.") else None

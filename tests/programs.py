@@ -1,0 +1,98 @@
+"""Our programs as processes, with a settings file of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+
+from tests.conftest import ROOT
+
+PATIENCE_S = 90.0
+
+
+@attrs.frozen(kw_only=True)
+class Programs:
+    """Runs programs in a folder whose ``ravenwh.toml`` they find."""
+
+    folder: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the kline runner."""
+        return self.folder / "journal" / "kline.sqlite"
+
+    async def start(self, module: str, *arguments: str) -> Process:
+        """Start one; its output is piped."""
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            *arguments,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def run(self, module: str, *arguments: str, code: int = 0) -> tuple[str, str]:
+        """Run one to its end; what it printed, and what it logged."""
+        process = await self.start(module, *arguments)
+        async with ended(process):
+            out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert process.returncode == code, err.decode()
+        return out.decode(), err.decode()
+
+    @asynccontextmanager
+    async def kline_runner(self) -> AsyncIterator[Runner]:
+        """The kline runner, from when it takes frames until SIGTERM has ended it with code 0."""
+        process = await self.start("runners.kline")
+        async with ended(process):
+            runner = Runner(process=process)
+            await runner.until(lambda log: "KLINE_RUNNER_STARTED" in log)
+            yield runner
+            if process.returncode is None:
+                await runner.stop()
+
+
+@attrs.define(kw_only=True)
+class Runner:
+    """A running kline runner and what it has logged."""
+
+    process: Process
+    log: str = ""
+
+    async def until(self, seen: Callable[[str], bool]) -> None:
+        """Read the log until it says so."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while not seen(self.log):
+                line = await self.process.stderr.readline()
+                assert line, f"it ended:\n{self.log}"
+                self.log += line.decode()
+
+    async def stop(self) -> None:
+        """SIGTERM, as an operator would; it must end well."""
+        self.process.send_signal(signal.SIGTERM)
+        _, rest = await asyncio.wait_for(self.process.communicate(), PATIENCE_S)
+        self.log += rest.decode()
+        assert self.process.returncode == 0, self.log
+
+
+@asynccontextmanager
+async def ended(process: Process) -> AsyncIterator[None]:
+    """Whatever happens, the process has ended afterwards."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
