@@ -29,6 +29,8 @@ __all__ = ["Counts", "Limits", "Worker"]
 MessageT = TypeVar("MessageT", bound=Message)
 
 QUIET_S = 0.1  # at the stop: a feed that is silent for so long has nothing more on its way to us
+TOLD = 10_000  # causes of dead letters that are remembered as told
+LONGEST_TOPIC = 200  # bytes of a topic in a log line
 DRAIN_S = 1.0  # at the stop: a feed that is never silent is read no longer than this
 
 
@@ -105,6 +107,7 @@ class Worker(Generic[MessageT]):
     counts: Counts = attrs.field(factory=Counts, init=False)
     _arrived: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _room: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _told: set[tuple[str, bytes, str]] = attrs.field(factory=set, init=False)
     _complete: bool = attrs.field(default=False, init=False)
     _cursor: int = attrs.field(default=0, init=False)
     _batch: _Batch[MessageT] = attrs.field(factory=_Batch, init=False)
@@ -263,10 +266,7 @@ class Worker(Generic[MessageT]):
         self.counts.unchanged += result.unchanged
         self.counts.folded += result.folded
         self.counts.dead += len(dead)
-        for (_, frame), error in dead:
-            logger.bind(
-                feed=frame.feed, topic=frame.topic.decode("utf-8", "replace"), reason=str(error)
-            ).warning("DEAD_LETTER")
+        self._tell_dead(dead)
         if batch.messages or dead:
             logger.bind(
                 written=result.written,
@@ -276,6 +276,18 @@ class Worker(Generic[MessageT]):
                 took_ms=round((time.monotonic() - began) * 1000, 1),
             ).info("BATCH_WRITTEN")
         return True
+
+    def _tell_dead(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
+        """One line for each cause on each topic, the first time; the batch's line has the count."""
+        for (_, frame), error in letters:
+            cause = (frame.feed, frame.topic[:LONGEST_TOPIC], type(error).__name__)
+            if cause in self._told:
+                continue
+            if len(self._told) >= TOLD:
+                self._told.clear()
+            self._told.add(cause)
+            topic = cause[1].decode("utf-8", "replace")
+            logger.bind(feed=frame.feed, topic=topic, reason=str(error)).warning("DEAD_LETTER")
 
     async def _write(self, batch: _Batch[MessageT], stop: asyncio.Event) -> WriteResult | None:
         """Write until the sink took the batch; none where it was away and stop is set."""

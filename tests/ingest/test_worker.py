@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from loguru import logger
 
 from ravenwh.domain.errors import RavenwhError, Rejected, TooLarge, Unavailable
 from ravenwh.domain.messages import Candle, Message
@@ -155,6 +156,28 @@ async def test_what_nobody_can_read_is_a_dead_letter_and_the_rest_goes_on(bench:
     (letter,) = store.dead_letters()
     store.close()
     assert (letter.error, letter.frame) == ("DecodeError", broken)
+
+
+async def test_a_cause_is_told_once_a_topic_and_every_letter_is_kept(bench: Bench) -> None:
+    lines: list[str] = []
+    handler = logger.add(lambda line: lines.append(str(line)), format="{message}")
+    try:
+        broken = [broken_frame(symbol, n) for n in range(40) for symbol in ("AAA", "BBB")]
+        bench.source.feed(broken)
+        async with bench.running() as worker:
+            await bench.until(worker, lambda counts: counts.dead == 80)
+    finally:
+        logger.remove(handler)
+    told = [line for line in lines if line.startswith("DEAD_LETTER")]
+    assert len(told) == 2
+    store = Store(bench.path)
+    assert len(store.dead_letters()) == 80
+    store.close()
+
+
+def broken_frame(symbol: str, number: int) -> Frame:
+    topic = f"BINANCE_SPOT:CANDLE:{symbol} ".encode()
+    return Frame("f", topic, wire.header(1, number), b"\xc1", START)
 
 
 async def test_messages_of_others_are_ignored_and_counted(bench: Bench) -> None:
