@@ -62,7 +62,9 @@ def upstreams_of(settings: Settings, register: Register) -> list[Upstream]:
         Upstream(
             feed=name,
             endpoint=Endpoint(
-                address=settings.feeds[name].endpoint, mode=settings.feeds[name].mode
+                address=settings.feeds[name].endpoint,
+                mode=settings.feeds[name].mode,
+                key=f"feeds.{name}.endpoint",
             ),
             topics=wire.subscriptions("CANDLE", venues),
             rcvhwm=settings.feeds[name].rcvhwm,
