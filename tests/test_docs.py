@@ -1,0 +1,252 @@
+"""Every example of README.md and docs/ does what it says; ``examples.py`` has the rules."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psycopg
+import pytest
+from psycopg import sql
+
+import ravenwh
+from ravenwh.app.instruments import register_of
+from ravenwh.config import load
+from ravenwh.domain.register import Register
+from ravenwh.domain.series import TimeRange
+from ravenwh.domain.settings import Server
+from ravenwh.embedded import EmbeddedPostgres
+from ravenwh.schema import KLINES
+from ravenwh.sources.simulator import SimulatedMarket
+from ravenwh.warehouse.engine import make_engine
+from ravenwh.warehouse.rows import kline_values
+from ravenwh.warehouse.upsert import Upsert
+from ravenwh.warehouse.write import FactSink
+from tests.conftest import ROOT
+from tests.examples import FROM_NOTHING, Block, Shell, blocks_of, commands_of, difference
+from tests.servers import PgServer, open_folder
+
+PAGES = sorted(
+    page.relative_to(ROOT)
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    if "_build" not in page.parts
+)
+HELD = (
+    ("BINANCE_SPOT", "BTCUSDT", "1m"),
+    ("BINANCE_SPOT", "ETHUSDT", "1m"),
+    ("BINANCE_FUTURES", "BTCUSDT", "1m"),
+    ("BINANCE_FUTURES", "1000PEPEUSDT", "1m"),
+    ("BINANCE_SPOT", "BTCUSDT", "1h"),
+)
+"""The series of the mart that the examples read: 2024-01-01, from the simulator."""
+
+
+@pytest.fixture(scope="module")
+def filled_template(pg_server: PgServer, mart_template: str) -> Iterator[str]:
+    """The name of a database with a day of klines in it, to be copied."""
+    with pg_server.fresh_database(template=mart_template) as name:
+        asyncio.run(fill(pg_server.url(name)))
+        yield name
+
+
+async def fill(url: str) -> None:
+    engine = make_engine(url)
+    sink = FactSink(
+        engine=engine, register=Register(), upsert=Upsert.into(KLINES), to_values=kline_values
+    )
+    day = TimeRange(start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 1, 2, tzinfo=UTC))
+    for venue, symbol, interval in HELD:
+        market = SimulatedMarket(symbol=symbol, venue=venue)
+        result = await sink.write(list(market.klines(interval, day)))
+        assert result.rejected == ()
+    await engine.dispose()
+
+
+@attrs.frozen(kw_only=True)
+class Desk:
+    """Where the examples of a page are run: a folder, and settings in the environment."""
+
+    folder: Path
+    variables: dict[str, str]
+    url: str | None = None
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """What a query gives, on the mart of the settings."""
+        url = self.url or EmbeddedPostgres(root=self.folder / "server").libpq_url
+        with psycopg.connect(url) as connection:
+            cursor = connection.execute(sql.SQL(text))
+            return cursor.fetchall()
+
+    def wait_for(self, klines: int) -> None:
+        """Until the mart holds so many klines."""
+        until = time.monotonic() + 60
+        while self.query("SELECT count(*) FROM mart.fact__kline") != [(klines,)]:
+            assert time.monotonic() < until, f"the mart does not come to hold {klines} klines"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def desk(
+    page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    """The desk for the page that the test is about."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(open_folder())
+        variables = {
+            "RAVENWH_EMBEDDED_DATA_DIR": str(folder / "server"),
+            "RAVENWH_FEEDS_DEFAULT_ENDPOINT": f"ipc://{folder}/feed",
+            "RAVENWH_JOURNAL_DIR": str(folder / "journal"),
+            **dict(zip(ports_of_runners(), free_ports(stack), strict=False)),
+        }
+        if FROM_NOTHING in (ROOT / page).read_text(encoding="utf-8"):
+            url = None
+            server = EmbeddedPostgres(root=folder / "server")
+            stack.callback(server.destroy)
+            stack.callback(server.shutdown, force=True)
+        else:
+            pg_server: PgServer = request.getfixturevalue("pg_server")
+            template: str = request.getfixturevalue("filled_template")
+            name = stack.enter_context(pg_server.fresh_database(template=template))
+            variables["RAVENWH_TIMESCALE_URL"] = pg_server.url(name, driver="")
+            url = variables["RAVENWH_TIMESCALE_URL"]
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.chdir(folder)
+        yield Desk(folder=folder, variables=variables, url=url)
+
+
+def ports_of_runners() -> list[str]:
+    keys = {port.key for port in Server().ports()}
+    return sorted(f"RAVENWH_{key.replace('.', '_').upper()}" for key in keys)
+
+
+def free_ports(stack: ExitStack) -> list[str]:
+    """A port for each runner that is free, as the one 1000 above it is."""
+    found: list[str] = []
+    with ExitStack() as held:
+        while len(found) < len(ports_of_runners()):
+            one = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            number = one.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                held.enter_context(socket.create_server(("127.0.0.1", number + 1000)))
+                found.append(str(number))
+    return found
+
+
+@pytest.fixture
+def shell(desk: Desk) -> Iterator[Shell]:
+    """The page's shell; ``python`` and ``ravenwh`` are those that run the tests."""
+    programs = Path(sys.executable).parent
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    with Shell(dict(os.environ) | {"PATH": path}, desk.folder) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_page(page: Path, desk: Desk, shell: Shell) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    with ExitStack() as stack:
+        stack.callback(close_warehouses, namespace)
+        for block in blocks_of(ROOT / page):
+            run(block, namespace, desk, shell)
+
+
+def close_warehouses(namespace: dict[str, Any]) -> None:
+    """Close what a notebook would leave open until it ends."""
+    for value in namespace.values():
+        if isinstance(value, ravenwh.Warehouse):
+            value.close()
+
+
+def run(block: Block, namespace: dict[str, Any], desk: Desk, shell: Shell) -> None:
+    match block.language:
+        case "python":
+            text = "\n" * block.line + block.body  # so that a traceback names the page's line
+            exec(compile(text, str(block.page), "exec"), namespace)  # noqa: S102  it is our page
+        case "pycon":
+            run_pycon(block, namespace)
+        case "console":
+            for command, shown in commands_of(block):
+                code, written = shell.run(command)
+                told = f"{block}: {command}\n{written}\n{shell.errors()}"
+                assert code == 0, f"exit code {code} of {told}"
+                if shown:
+                    assert not difference(shown, written), f"{difference(shown, written)}{told}"
+        case "toml":
+            file = desk.folder / "example.toml"
+            file.write_text(block.body)
+            register_of(load(file, {}))
+        case "sql":
+            desk.query(block.body)
+        case "json":
+            json.loads(block.body)
+        case "wait":
+            desk.wait_for(int(block.body))
+        case language:
+            is_directive = language.startswith("{")
+            assert is_directive or language == "text", f"{block}: no rule for {language!r}"
+
+
+def run_pycon(block: Block, namespace: dict[str, Any]) -> None:
+    examples = doctest.DocTestParser().get_doctest(
+        block.body, {}, str(block), str(block.page), block.line
+    )
+    examples.globs = namespace
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(examples, out=said.append, clear_globs=False)
+    assert runner.summarize(verbose=False).failed == 0, "".join(said)
+    assert runner.tries > 0, f"{block}: no line begins with '>>> '"
+
+
+def test_pages_were_found() -> None:
+    assert {Path("README.md"), Path("docs/index.md"), Path("docs/quickstart.md")} <= set(PAGES)
+
+
+def test_make_commands_of_the_readme_are_those_of_ci() -> None:
+    """The pages' own ``make`` lines cannot run inside ``make test``: CI runs them."""
+    shown = {
+        line.strip().removeprefix("$ ").partition(" #")[0].strip()
+        for block in blocks_of(ROOT / "README.md")
+        for line in block.body.splitlines()
+        if re.match(r"(\$ )?make ", line)
+    }
+    run_by_ci = set(
+        re.findall(
+            r"^step (make [^|\n]*?)(?: 2>&1.*)?$", (ROOT / ".ci/run").read_text(), re.MULTILINE
+        )
+    )
+    assert {"make demo", "make test"} <= shown
+    assert shown <= run_by_ci
+
+
+def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ echo one \\\n  two\none ...\n$ echo three\nfour\n```\n"
+        "   ```pycon\n   >>> 1 + 1\n   3\n   ```\n"
+    )
+    console, pycon = blocks_of(page)
+    with Shell(os.environ, tmp_path) as shell:
+        outcomes = [
+            (shell.run(command), difference(shown, shell.run(command)[1]) == "")
+            for command, shown in commands_of(console)
+        ]
+        assert outcomes == [((0, "one two\n"), True), ((0, "three\n"), False)]
+        assert shell.run("(exit 3)")[0] == 3
+        assert shell.run("sleep 600 & echo $!")[0] == 0
+        assert shell.run("cat")[1] == ""  # nobody types
+    with pytest.raises(AssertionError, match="Expected:"):
+        run_pycon(pycon, {})
