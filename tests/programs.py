@@ -5,17 +5,40 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Self
 
 import attrs
 
+from ravenwh.domain.settings import Settings
+from ravenwh.domain.settings.server import METRICS_OFFSET
 from tests.conftest import ROOT
 
 PATIENCE_S = 90.0
+
+
+def free_ports() -> Iterator[int]:
+    """Ports that were free, as were those of their metrics; each is given once."""
+    with ExitStack() as held:
+        while True:
+            one = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            number: int = one.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                held.enter_context(socket.create_server(("127.0.0.1", number + METRICS_OFFSET)))
+                yield number
+
+
+def server_table(**ports: int) -> str:
+    """The settings of the ports: those given, and free ones for the other services."""
+    services = [p.service for p in Settings().server.ports() if p.purpose == "control"]
+    with closing(free_ports()) as free:
+        numbers = {f"{service}_port": next(free) for service in services} | ports
+    return "\n".join(("[server]", *(f"{key} = {number}" for key, number in numbers.items()), ""))
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +46,16 @@ class Programs:
     """Runs programs in a folder whose ``ravenwh.toml`` they find."""
 
     folder: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings that the programs find."""
+        return self.folder / "ravenwh.toml"
+
+    def configure(self, settings: str, **ports: int) -> Self:
+        """Write the settings, with the ports given and free ones for the rest."""
+        self.settings_file.write_text(f"{settings}\n{server_table(**ports)}")
+        return self
 
     @property
     def journal(self) -> Path:

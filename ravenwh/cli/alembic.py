@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 from alembic.config import CommandLine
@@ -22,13 +23,17 @@ __all__ = ["command"]
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> None:
-    """Run Alembic with our migrations on the database of the settings."""
+    """Run Alembic with our migrations on the database of the settings.
+
+    ``-x config=FILE`` names the settings file, as it does for plain ``alembic`` in a checkout.
+    """
     line = CommandLine(prog="ravenwh alembic")
     options = line.parser.parse_args(arguments)
     if not hasattr(options, "cmd"):
         line.parser.print_help()
         sys.exit(0 if not arguments else 2)
-    config = alembic_config(load())
+    file = dict(given.partition("=")[::2] for given in options.x or ()).get("config")
+    config = alembic_config(load(Path(file) if file else None))
     config.cmd_opts = options
     try:
         line.run_cmd(config, options)

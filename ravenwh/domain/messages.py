@@ -3,8 +3,9 @@
 Every message carries ``venue`` (an exchange row's name: venue and market, ``BINANCE_FUTURES``),
 ``symbol`` (the venue's own token, ``BTCUSDT``), ``event_time`` (at the venue, nanoseconds since
 1970-01-01 UTC) and ``producer`` (who published it). Times are integers in nanoseconds, UTC; numbers
-are floats; integers are 64-bit signed ones; what a venue does not say is ``None``, never zero. Units are the venue's own: the
-instrument register turns them into coins and quote units at the table.
+are floats; integers are signed, of 64 bits; what a venue does not say is ``None``, never zero.
+Units are the venue's own: the instrument register turns them into coins and quote units at the
+table.
 
 The tag of a message is its data type. Field names, their order and their types are normative in
 ``docs/reference/wire.md``.

@@ -64,18 +64,18 @@ class Store:
         self._max_bytes = max_bytes
         self._keep_ns = int(keep_s * 1e9)
         self._lock = _lock(path)
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._lock.close)
             with _translated(path):
                 self._db = sqlite3.connect(path, isolation_level=None)
+                opened.callback(self._db.close)
                 self._prepare()
                 self._acknowledged: int = self._one("SELECT acknowledged FROM progress")
                 self._last = max(
                     self._acknowledged, self._one("SELECT coalesce(max(last_seq), 0) FROM chunk")
                 )
                 self._bytes: int = self._one("SELECT coalesce(sum(bytes), 0) FROM chunk")
-        except BaseException:
-            self._lock.close()
-            raise
+            opened.pop_all()
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")

@@ -53,6 +53,8 @@ def by_state(state: str, text: str) -> RavenwhError:
         return Unavailable(f"the database refused: {text} ({state})", needs_person=person)
     if action is Rejected:
         return Rejected(f"the database refused the row: {text}", code=f"SQLSTATE_{state}")
+    if action is SchemaMismatch:
+        text += "; the tables of this version are made by `ravenwh alembic upgrade head`"
     return action(f"the database refused: {text} ({state})")
 
 

@@ -25,7 +25,7 @@ async def test_a_killed_server_keeps_what_was_acknowledged_and_the_runner_brings
 ) -> None:
     with open_folder() as folder:
         root, endpoint = folder / "pg", f"ipc://{world.folder}/feed"
-        (world.folder / "ravenwh.toml").write_text(
+        world.configure(
             f'embedded.data_dir = "{root}"\njournal.dir = "journal"\n'
             f'feeds.default.endpoint = "{endpoint}"\n'
         )

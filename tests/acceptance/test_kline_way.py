@@ -7,7 +7,6 @@ import io
 import json
 import random
 import re
-import socket
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -75,22 +74,12 @@ NAMES = {
 } | {"BTCPERP": ("BTC", "USD", "BINANCE_FUTURES")}
 
 
-def free_port() -> int:
-    """A port that was free, as was the one 1000 above it."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port: int = one.getsockname()[1]
-        if port + 1000 <= 65535:
-            return port
-
-
 @pytest.fixture
 def world(tmp_path: Path, mart_url: str) -> World:
     endpoint = f"ipc://{tmp_path}/feed"
-    (tmp_path / "ravenwh.toml").write_text(f"""
+    programs = Programs(folder=tmp_path).configure(f"""
         timescale.url = {json.dumps(mart_url)}
         journal.dir = "journal"
-        server.kline_port = {free_port()}
         feeds.default.endpoint = "{endpoint}"
         [binance_klines]
         interval = ["1m", "5m", "15m", "1h"]
@@ -98,7 +87,7 @@ def world(tmp_path: Path, mart_url: str) -> World:
         "BTC/USD" = {{ BINANCE_FUTURES = "BTCPERP" }}
     """)
     uri = mart_url.replace("+asyncpg", "")
-    return World(programs=Programs(folder=tmp_path), endpoint=endpoint, uri=uri)
+    return World(programs=programs, endpoint=endpoint, uri=uri)
 
 
 def recorded(folder: Path) -> dict[Key, tuple[Any, ...]]:
@@ -209,9 +198,10 @@ def pending(world: World) -> int:
 
 async def test_the_series_of_a_symbol_that_is_taken_is_a_dead_letter(world: World) -> None:
     klines = [kline("BTCUSDT", n) for n in range(3)] + [kline("OLDBTC", n) for n in range(2)]
-    config = world.programs.folder / "ravenwh.toml"
+    config = world.programs.settings_file
     plain = config.read_text()
-    mapped = plain + '\n        "BTC/USDT" = { BINANCE_SPOT = "OLDBTC" }\n'
+    table = "[routing.symbol_map]\n"
+    mapped = plain.replace(table, table + '"BTC/USDT" = { BINANCE_SPOT = "OLDBTC" }\n')
     config.write_text(mapped)
     async with world.programs.kline_runner():
         await publish_to(world.endpoint, [one for one in klines if one.symbol == "OLDBTC"])

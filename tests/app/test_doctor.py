@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.programs import Programs
+from tests.programs import Programs, free_ports
 
 
 @contextmanager
@@ -23,11 +23,9 @@ def listening() -> Iterator[int]:
         yield one.getsockname()[1]
 
 
-def programs(folder: Path, url: str, more: str = "") -> Programs:
-    (folder / "ravenwh.toml").write_text(
-        f'timescale.url = "{url}"\njournal.dir = "journal"\n{more}\n'
-    )
-    return Programs(folder=folder)
+def programs(folder: Path, url: str, more: str = "", **ports: int) -> Programs:
+    settings = f'timescale.url = "{url}"\njournal.dir = "journal"\n{more}'
+    return Programs(folder=folder).configure(settings, **ports)
 
 
 async def doctor(world: Programs, *, code: int) -> dict[str, dict[str, Any]]:
@@ -51,7 +49,9 @@ async def test_no_server_a_port_of_a_stranger_and_a_shared_port_at_once(tmp_path
         world = programs(
             tmp_path,
             "postgresql://somebody:hidden@127.0.0.1:1/mart",
-            f"[server]\nkline_port = {port}\nbar_port = 5573",
+            kline_port=port,
+            bar_port=5573,
+            tick_port=5573,
         )
         findings = await doctor(world, code=1)
         text, _ = await world.run("ravenwh", "doctor", code=1)
@@ -87,10 +87,7 @@ async def test_a_level_that_is_not_there_an_old_schema_and_a_port_at_once(
 ) -> None:
     with listening() as port:
         findings = await doctor(
-            programs(
-                tmp_path, database, f'timescale.engine = "community"\nserver.tick_port = {port}'
-            ),
-            code=1,
+            programs(tmp_path, database, 'timescale.engine = "community"', tick_port=port), code=1
         )
     assert failed(findings) == {"engine", "migrations", "ports of tick"}
     assert "says community" in findings["engine"]["found"]
@@ -139,11 +136,11 @@ async def test_a_running_runner_holds_its_own_ports(tmp_path: Path, mart_url: st
 
 
 async def test_another_runner_of_ours_on_the_port_is_named(tmp_path: Path, mart_url: str) -> None:
-    world = programs(tmp_path, mart_url, "server.kline_port = 5581")
-    async with world.kline_runner():
-        world = programs(tmp_path, mart_url, "server = { kline_port = 5582, bar_port = 5581 }")
-        findings = await doctor(world, code=1)
-    assert "6581 taken by our runner kline" in findings["ports of bar"]["found"]
+    with closing(free_ports()) as free:
+        port = next(free)
+    async with programs(tmp_path, mart_url, kline_port=port).kline_runner():
+        findings = await doctor(programs(tmp_path, mart_url, bar_port=port), code=1)
+    assert f"{port + 1000} taken by our runner kline" in findings["ports of bar"]["found"]
 
 
 async def test_init_seeds_nothing_while_a_finding_stands(tmp_path: Path, database: str) -> None:

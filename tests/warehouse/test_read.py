@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ravenwh.domain.errors import Refused, Unavailable, UnknownName
+from ravenwh.domain.errors import Refused, SchemaMismatch, Unavailable, UnknownName
 from ravenwh.domain.instrument import Contract, Instrument
 from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
@@ -166,6 +166,13 @@ async def test_it_works_inside_a_running_loop_and_from_a_thread(
     await sink.write([candle()])  # this test runs in a loop, as a notebook cell does
     assert len(wh.klines(*SERIES).pandas()) == 1
     assert len(await asyncio.to_thread(wh.klines(*SERIES).pandas)) == 1
+
+
+def test_a_database_without_tables_says_how_to_make_them(database: str) -> None:
+    with Warehouse(database.replace("+asyncpg", "")) as warehouse:
+        frames = warehouse.klines(*SERIES)
+        with pytest.raises(SchemaMismatch, match="ravenwh alembic upgrade head"):
+            frames.arrow()
 
 
 def test_a_server_that_is_away_is_unavailable() -> None:
