@@ -68,7 +68,8 @@ def run_online(connection: sa.Connection, schema: str) -> None:
     """Migrate; the schema must be there, and committed, before the version table."""
     if schema != HOME_SCHEMA:
         connection = connection.execution_options(schema_translate_map={HOME_SCHEMA: schema})
-    connection.execute(CreateSchema(schema, if_not_exists=True))
+    if not connection.scalar(sa.select(sa.func.to_regnamespace(f'"{schema}"').is_not(None))):
+        connection.execute(CreateSchema(schema, if_not_exists=True))
     connection.commit()
     context.configure(connection=connection, **options(schema))
     with context.begin_transaction():
@@ -78,7 +79,7 @@ def run_online(connection: sa.Connection, schema: str) -> None:
 async def connect_and_run(given: Settings) -> None:
     """Open the database of the settings, which may be the embedded one, for one run."""
     async with (
-        engine_of(given, schema=HOME_SCHEMA, pooled=False) as engine,
+        engine_of(given, schema=HOME_SCHEMA, pooled=False, statement_s=None) as engine,
         engine.connect() as connection,
     ):
         await connection.run_sync(run_online, given.timescale.schema)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import attrs
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -57,6 +58,7 @@ async def engine_on(
     schema: str | None = None,
     pooled: bool = True,
     connect_s: float = 10.0,
+    statement_s: float | None = 60.0,
 ) -> AsyncIterator[AsyncEngine]:
     """An engine on the mart of the settings; closed at the end.
 
@@ -69,6 +71,7 @@ async def engine_on(
         password=None if secret is None else secret.reveal,
         pooled=pooled,
         connect_s=connect_s,
+        statement_s=statement_s,
     )
     try:
         yield engine
@@ -77,12 +80,8 @@ async def engine_on(
 
 
 @contextlib.asynccontextmanager
-async def engine_of(
-    settings: Settings, *, schema: str | None = None, pooled: bool = True, connect_s: float = 10.0
-) -> AsyncIterator[AsyncEngine]:
+async def engine_of(settings: Settings, **options: Any) -> AsyncIterator[AsyncEngine]:
     """The same, with the database for as long as the engine."""
     with database_of(settings) as database:
-        async with engine_on(
-            database, settings, schema=schema, pooled=pooled, connect_s=connect_s
-        ) as engine:
+        async with engine_on(database, settings, **options) as engine:
             yield engine

@@ -39,8 +39,10 @@ __all__ = ["Outcome", "run_demo"]
 
 SIMULATED = ("BTCUSDT", "ETHUSDT")
 SPAN = TimeRange(start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 1, 8, tzinfo=UTC))
-STEP_S = 120.0
-"""The longest that one step may take."""
+CAVEAT = "its numbers are stored as the file has them (BTCPERP: volume in US dollars)"
+
+STEP_S = 3600.0
+"""The longest that one step may take; months of files take minutes."""
 
 Sent = dict[Series, dict[int, Candle]]
 """What is sent, a series: klines by open_time."""
@@ -77,6 +79,8 @@ def run_demo(data: Path | None, tell: Callable[[str], object]) -> Iterator[Outco
             tell("3. runners.init")
             programs.run("runners.init")
             tell("4. runners.kline, and runners.replay as its feed")
+            for listed in register.listings if data else ():
+                tell(f"   {listed.symbol} stands for {listed.coin}/{listed.quote} here; {CAVEAT}")
             with programs.running("runners.kline"):
                 for arguments in replays:
                     for line in programs.run("runners.replay", *arguments).splitlines():
@@ -100,7 +104,7 @@ def _settings_file(folder: Path) -> Path:
                 strict=False,
             )
         },
-        "log": {"level": "WARNING"},
+        "log": {"level": "ERROR"},
     }
     text = (files("ravenwh.app") / "demo.toml").read_text()
     for name, values in tables.items():
@@ -136,14 +140,17 @@ class _Programs:
 
     def run(self, module: str, *arguments: str) -> str:
         """Run one to its end; what it printed."""
-        done = subprocess.run(  # noqa: S603  our own program
-            self._command(module, *arguments),
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=STEP_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603  our own program
+                self._command(module, *arguments),
+                env=self._environment(),
+                capture_output=True,
+                text=True,
+                timeout=STEP_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Refused(f"{module} did not end within {STEP_S:g} s") from error
         if done.returncode != 0:
             raise Refused(f"{module} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout

@@ -35,11 +35,11 @@ async def findings(settings: Settings) -> list[Finding]:
     """What a preflight finds: ports, database, rights, engine level, revision, feeds."""
     found = [*port_findings(settings.ports()), _feeds(settings)]
     shown = str(settings.timescale.url)
-    checks = [
-        _level(settings.timescale.engine),
-        _revision(settings),
-        rights(settings.timescale.schema),
-    ]
+    checks = {
+        "engine": _level(settings.timescale.engine),
+        "migrations": _revision(settings),
+        "rights": rights(settings.timescale.schema),
+    }
     try:
         async with engine_of(settings, pooled=False, connect_s=5.0) as engine:
             return found + await findings_on(engine, shown, checks)

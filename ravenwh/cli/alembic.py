@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from alembic.util import CommandError
 from ravenwh.app.preflight import alembic_config
 from ravenwh.config import load
 from ravenwh.domain.errors import Refused
+from ravenwh.warehouse.errors import translated
 
 __all__ = ["command"]
 
@@ -19,23 +19,27 @@ __all__ = ["command"]
 @click.command(
     epilog="Example: ravenwh alembic upgrade head",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    add_help_option=False,
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(arguments: tuple[str, ...]) -> None:
+@click.option("--config", type=click.Path(path_type=Path), help="The settings file.")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(config: Path | None, arguments: tuple[str, ...]) -> None:
     """Run Alembic with our migrations on the database of the settings.
 
-    ``-x config=FILE`` names the settings file, as it does for plain ``alembic`` in a checkout.
+    What follows is Alembic's own: upgrade head, downgrade -1, check, current, history,
+    upgrade head --sql, ... `ravenwh alembic upgrade --help` explains one of them.
     """
     line = CommandLine(prog="ravenwh alembic")
     options = line.parser.parse_args(arguments)
     if not hasattr(options, "cmd"):
-        line.parser.print_help()
-        sys.exit(0 if not arguments else 2)
-    file = dict(given.partition("=")[::2] for given in options.x or ()).get("config")
-    config = alembic_config(load(Path(file) if file else None))
-    config.cmd_opts = options
+        raise click.UsageError("name a command of Alembic, such as `upgrade head`")
+    shows_tracebacks, options.raiseerr = options.raiseerr, True
+    alembic = alembic_config(load(config))
+    alembic.cmd_opts = options
+    if shows_tracebacks:
+        line.run_cmd(alembic, options)
+        return
     try:
-        line.run_cmd(config, options)
+        with translated():
+            line.run_cmd(alembic, options)
     except CommandError as error:
         raise Refused(str(error)) from error

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ravenwh.domain.interval import INTERVALS
 from ravenwh.domain.messages import Candle, Side, Trade
+from ravenwh.domain.ohlc import ohlc_problem
 from ravenwh.domain.series import from_ns
 
 __all__ = ["COLUMNS", "PRODUCER", "BadRow", "Kind", "Parser", "parser"]
@@ -126,9 +127,8 @@ def _kline_parser(venue: str, symbol: str, interval: str, producer: str) -> Pars
                 f"close_time {_short(str(close_time))} is {relation} open_time {open_time}"
             )
         if not (
-            -inf < low <= high < inf
-            and -inf < open_ < inf
-            and -inf < close < inf
+            -inf < low <= open_ <= high < inf
+            and low <= close <= high
             and 0 <= volume < inf
             and 0 <= quote_volume < inf
             and 0 <= count < _MAX_COUNT
@@ -278,7 +278,9 @@ def _wrong_kline(fields: list[bytes]) -> str:
             return f"{columns[at]} is {_show(fields[at])}, below zero"
     if not 0 <= int(fields[8]) < _MAX_COUNT:
         return f"count is {_show(fields[8])}, outside 0 .. 2^63"
-    return f"high {_show(fields[2])} is below low {_show(fields[3])}"
+    if float(fields[2]) < float(fields[3]):
+        return f"high {_show(fields[2])} is below low {_show(fields[3])}"
+    return ohlc_problem(*(float(field) for field in fields[1:5])) or "no kline"
 
 
 def _show(text: bytes) -> str:

@@ -53,22 +53,32 @@ def _shared(number: int, ports: Iterable[Port]) -> Finding:
 
 def _service(service: str, ports: list[Port]) -> Finding:
     check = f"ports of {service}"
-    numbers = " and ".join(str(p.number) for p in ports)
-    taken = [p for p in ports if _bind(p.host, p.number) is not None]
-    if not taken:
-        return Finding(check=check, ok=True, found=f"{numbers} free")
-    metrics = next((p for p in taken if p.purpose == "metrics"), None)
-    holder = None if metrics is None else service_at(metrics.host, metrics.number)
-    if holder == service:
-        return Finding(check=check, ok=True, found=f"{numbers} held by our own runner {service}")
-    who = f"our runner {holder}" if holder else "another program"
-    keys = " and ".join(sorted({p.key for p in taken}))
+    taken = [port for port in ports if _bind(port.host, port.number) is not None]
+    free = [str(port.number) for port in ports if port not in taken]
+    holders = {port: _holder(port) for port in taken}
+    ours = [str(port.number) for port, holder in holders.items() if holder == service]
+    told = [f"{' and '.join(free)} free"] if free else []
+    if ours:
+        told.append(f"{' and '.join(ours)} held by our own runner {service}")
+    strangers = {port: holder for port, holder in holders.items() if holder != service}
+    if not strangers:
+        return Finding(check=check, ok=True, found=", ".join(told))
+    told = [
+        f"{port.number} taken by {f'our runner {holder}' if holder else 'another program'}"
+        for port, holder in strangers.items()
+    ] + told
+    keys = " and ".join(sorted({port.key for port in strangers}))
     return Finding(
         check=check,
         ok=False,
-        found=f"{' and '.join(str(p.number) for p in taken)} taken by {who}",
-        remedy=f"stop it, or set {keys} to a free port",
+        found=", ".join(told),
+        remedy=f"stop what holds it, or set {keys} to a free port",
     )
+
+
+def _holder(port: Port) -> str | None:
+    """The service of ours that has the port; only metrics ports are answered on so far."""
+    return service_at(port.host, port.number) if port.purpose == "metrics" else None
 
 
 def _bind(host: str, number: int) -> OSError | None:

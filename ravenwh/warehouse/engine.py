@@ -20,15 +20,18 @@ def make_engine(
     password: Callable[[], str] | None = None,
     pooled: bool = True,
     connect_s: float = 10.0,
+    statement_s: float | None = 60.0,
 ) -> AsyncEngine:
     """An engine whose statements on the models reach ``schema``.
 
     Sessions run in UTC and with ``search_path = public``, so that no setting of the role changes
     what a statement means. ``password`` is asked at each new connection, and so sees one that was
-    changed. ``connect_s`` bounds the time for a connection, in seconds.
+    changed. ``connect_s`` bounds the time for a connection, ``statement_s`` that for the answer to
+    a statement, in seconds: a server that does not answer any more is away.
     """
     connect_args: dict[str, object] = {
         "timeout": connect_s,
+        "command_timeout": statement_s,
         "server_settings": {
             "application_name": "ravenwh",
             "search_path": "public",

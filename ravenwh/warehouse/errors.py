@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from ravenwh.domain.errors import RavenwhError, Rejected, SchemaMismatch, TooLarge, Unavailable
 
-__all__ = ["BY_STATE", "by_state", "translate", "translated"]
+__all__ = ["BY_STATE", "by_state", "state_of", "translate", "translated"]
 
 Action = type[RavenwhError]
 
@@ -58,13 +58,19 @@ def by_state(state: str, text: str) -> RavenwhError:
     return action(f"the database refused: {text} ({state})")
 
 
+def state_of(error: Exception) -> str:
+    """The SQLSTATE that the server gave; empty where it said nothing."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(original, "sqlstate", None) or "")
+
+
 def translate(error: Exception) -> RavenwhError:
     """The error of ours that stands for one of SQLAlchemy, the driver, or the socket."""
     original = error.orig if isinstance(error, DBAPIError) else error
     text = str(original)
     if text.startswith("<class "):  # SQLAlchemy puts the driver's class before its words
         text = text.partition(": ")[2]
-    return by_state(getattr(original, "sqlstate", None) or "", text or type(original).__name__)
+    return by_state(state_of(error), text or type(original).__name__)
 
 
 @contextlib.contextmanager

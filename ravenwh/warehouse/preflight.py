@@ -2,58 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ravenwh.domain.errors import RavenwhError
 from ravenwh.domain.finding import Finding
 from ravenwh.schema import DIMENSIONS, KLINES, SYMBOLS
-from ravenwh.warehouse.errors import translated
+from ravenwh.warehouse.errors import state_of, translate
 
 __all__ = ["Check", "findings_on", "rights"]
 
 Check = Callable[[AsyncConnection], Awaitable[Finding]]
+
+NO_RIGHT = "42501"
 
 NEEDED = (*(d.table for d in DIMENSIONS), SYMBOLS, KLINES)
 RIGHTS = ["SELECT", "INSERT", "UPDATE"]
 """What a runner does to the tables; it needs no right to create or delete."""
 
 
-async def findings_on(engine: AsyncEngine, shown_url: str, checks: list[Check]) -> list[Finding]:
-    """Whether the database answers, and then what each check finds; later ones need the first."""
+async def findings_on(
+    engine: AsyncEngine, shown_url: str, checks: Mapping[str, Check]
+) -> list[Finding]:
+    """Whether the database answers, and if so what each check finds, by its name."""
+    findings: list[Finding] = []
     try:
-        with translated():
-            async with engine.connect() as connection:
-                findings = [Finding(check="database", ok=True, found=f"{shown_url} answers")]
-                for check in checks:
-                    findings.append(await check(connection))
-                    await connection.rollback()
-                return findings
-    except RavenwhError as error:
-        return [_unreachable(shown_url, error)]
+        async with engine.connect() as connection:
+            findings.append(Finding(check="database", ok=True, found=f"{shown_url} answers"))
+            for name, check in checks.items():
+                findings.append(await _asked(connection, name, check))
+                await connection.rollback()
+    except (DBAPIError, RavenwhError, OSError) as error:
+        findings.append(_unreachable(shown_url, error))
+    return findings
 
 
-def _unreachable(shown_url: str, error: RavenwhError) -> Finding:
-    text = str(error)
-    if "28P01" in text or "28000" in text:
+async def _asked(connection: AsyncConnection, name: str, check: Check) -> Finding:
+    """What the check finds, or that the role may not even look."""
+    try:
+        return await check(connection)
+    except DBAPIError as error:
+        if state_of(error) != NO_RIGHT:
+            raise
+        user = await _user(connection)
+        return Finding(
+            check=name,
+            ok=False,
+            found=f"{user} may not look: {translate(error)}",
+            remedy=f'as the owner: GRANT USAGE ON SCHEMA ... TO "{user}", and the rights below',
+        )
+
+
+async def _user(connection: AsyncConnection) -> str:
+    await connection.rollback()
+    return str(await connection.scalar(sa.select(sa.func.current_user())))
+
+
+def _unreachable(shown_url: str, error: Exception) -> Finding:
+    state = state_of(error)
+    if state[:2] == "28":
         remedy = "set the right password in timescale.url (RAVENWH_TIMESCALE_URL), or password_file"
-    elif "3D000" in text:
+    elif state == "3D000":
         remedy = "create the database (createdb NAME), or name another in timescale.url"
     else:
         remedy = (
             "start the server, or set timescale.url (RAVENWH_TIMESCALE_URL) to where it listens"
         )
-    return Finding(check="database", ok=False, found=f"{shown_url}: {text}", remedy=remedy)
+    told = error if isinstance(error, RavenwhError) else translate(error)
+    return Finding(check="database", ok=False, found=f"{shown_url}: {told}", remedy=remedy)
 
 
 def rights(schema: str) -> Check:
     """The rights of a runner on the tables that are there."""
 
     async def check(connection: AsyncConnection) -> Finding:
-        user = await connection.scalar(sa.select(sa.func.current_user()))
+        user = await _user(connection)
+        there = sa.func.to_regnamespace(f'"{schema}"').is_not(None)
+        if not await connection.scalar(sa.select(there)):
+            return Finding(check="rights", ok=True, found=f"{schema} is not there yet: none needed")
+        may_enter = sa.func.has_schema_privilege(schema, "USAGE")
+        if not await connection.scalar(sa.select(may_enter)):
+            return _lacks(user, schema, [f'USAGE ON SCHEMA "{schema}"'])
         names = [f'"{schema}"."{table.name}"' for table in NEEDED]
         tables, needed = _listed(names, "name"), _listed(RIGHTS, "right")
         lacking = await connection.execute(
@@ -67,15 +100,19 @@ def rights(schema: str) -> Check:
         missing = [f"{row.right} ON {row.name}" for row in lacking]
         if not missing:
             return Finding(check="rights", ok=True, found=f"{user} may read and write {schema}")
-        return Finding(
-            check="rights",
-            ok=False,
-            found=f"{user} lacks {', '.join(missing)}",
-            remedy=f'as the owner: GRANT USAGE ON SCHEMA "{schema}" TO "{user}"; '
-            f'GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA "{schema}" TO "{user}"',
-        )
+        return _lacks(user, schema, missing)
 
     return check
+
+
+def _lacks(user: str, schema: str, missing: list[str]) -> Finding:
+    return Finding(
+        check="rights",
+        ok=False,
+        found=f"{user} lacks {', '.join(missing)}",
+        remedy=f'as the owner: GRANT USAGE ON SCHEMA "{schema}" TO "{user}"; '
+        f'GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA "{schema}" TO "{user}"',
+    )
 
 
 def _listed(values: list[str], name: str) -> sa.TableValuedAlias:

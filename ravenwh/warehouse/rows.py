@@ -10,6 +10,7 @@ from ravenwh.domain.errors import Rejected
 from ravenwh.domain.instrument import Instrument
 from ravenwh.domain.interval import parse_interval
 from ravenwh.domain.messages import Candle
+from ravenwh.domain.ohlc import ohlc_problem
 from ravenwh.domain.series import from_ns
 from ravenwh.domain.units import kline_volumes
 
@@ -59,12 +60,9 @@ def kline_values(candle: Candle, instrument: Instrument) -> tuple[Any, ...]:
             "all must be finite",
             code="NOT_FINITE",
         )
-    if not (c.low <= c.open <= c.high and c.low <= c.close <= c.high):
-        raise Rejected(
-            f"open, high, low, close = {c.open}, {c.high}, {c.low}, {c.close}: open and close must "
-            "lie between low and high",
-            code="BAD_OHLC",
-        )
+    problem = ohlc_problem(c.open, c.high, c.low, c.close)
+    if problem is not None:
+        raise Rejected(problem, code="BAD_OHLC")
     quote_volume, trades = c.quote_volume, c.trade_count
     taker, taker_quote = c.taker_buy_volume, c.taker_buy_quote_volume
     if trades == 0 and c.volume > 0:

@@ -183,3 +183,64 @@ async def test_a_runner_refuses_what_it_does_not_do(
     _, err = await programs(tmp_path, mart_url, more).run("runners.kline", code=2)
     assert told in err
     assert "Traceback" not in err
+
+
+async def test_a_role_that_may_not_look_is_told_so_and_the_rest_is_checked(
+    tmp_path: Path, mart_url: str
+) -> None:
+    with psycopg.connect(mart_url.replace("+asyncpg", ""), autocommit=True) as owner:
+        owner.execute("CREATE ROLE outsider LOGIN PASSWORD 'looks'")
+        try:
+            url = sa.make_url(mart_url).set(username="outsider", password="looks")
+            world = programs(tmp_path, url.render_as_string(hide_password=False))
+            findings = await doctor(world, code=1)
+        finally:
+            owner.execute("DROP ROLE outsider")
+    assert failed(findings) == {"migrations", "rights"}
+    assert "outsider may not look" in findings["migrations"]["found"]
+    assert "GRANT USAGE" in findings["migrations"]["remedy"]
+    assert 'lacks USAGE ON SCHEMA "mart"' in findings["rights"]["found"]
+
+
+async def test_a_stranger_on_the_control_port_of_a_running_runner(
+    tmp_path: Path, mart_url: str
+) -> None:
+    with listening() as port:
+        async with programs(tmp_path, mart_url, kline_port=port).kline_runner() as runner:
+            findings = await doctor(Programs(folder=tmp_path), code=1)
+            assert runner.process.returncode is None
+    found = findings["ports of kline"]["found"]
+    assert f"{port} taken by another program" in found
+    assert f"{port + 1000} held by our own runner kline" in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["upgrade", "nonsense"], "Can't locate revision"),
+        (["frobnicate"], "invalid choice"),
+        ([], "Missing argument"),
+    ],
+)
+async def test_alembic_commands_end_without_tracebacks(
+    tmp_path: Path, mart_url: str, arguments: list[str], told: str
+) -> None:
+    world = programs(tmp_path, mart_url)
+    code = 1 if arguments[:1] == ["upgrade"] else 2
+    _, err = await world.run("ravenwh", "alembic", *arguments, code=code)
+    assert told in err
+    assert "Traceback" not in err
+
+
+async def test_alembic_without_a_server_and_with_a_settings_file_of_its_own(
+    tmp_path: Path, mart_url: str
+) -> None:
+    world = programs(tmp_path, "postgresql://somebody:hidden@127.0.0.1:1/mart")
+    _, err = await world.run("ravenwh", "alembic", "upgrade", "head", code=1)
+    assert "cannot be reached" in err
+    assert "Traceback" not in err
+    assert "hidden" not in err
+    other = tmp_path / "other.toml"
+    other.write_text(f'timescale.url = "{mart_url}"\n')
+    out, _ = await world.run("ravenwh", "alembic", "--config", "other.toml", "current")
+    assert "(head)" in out

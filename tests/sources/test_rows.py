@@ -103,6 +103,8 @@ def test_a_kline_with_volume_but_no_trades_does_not_know_its_optional_columns(
         (with_column(4, "1_0"), "close is '1_0', not a number"),
         (with_column(4, "\u0661"), r"close is '\xd9\xa1', not a number"),
         (with_column(2, "8.5"), "high '8.5' is below low '9'"),
+        (with_column(1, "99"), "open and close must lie between low and high"),
+        (with_column(4, "0.5"), "open and close must lie between low and high"),
         (with_column(5, "-0.1"), "volume is '-0.1', below zero"),
         (with_column(5, "NaN"), "volume is 'NaN', not a finite number"),
         (with_column(6, str(OPEN - 1)), "is before open_time"),
@@ -204,7 +206,7 @@ def test_prices_are_read_exactly(value: float) -> None:
 @given(
     at=st.integers(0, COLUMNS - 1),
     text=st.one_of(
-        st.text(st.characters(exclude_characters="\n"), max_size=12),
+        st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=12),
         st.integers().map(str),
         st.floats().map(str),
     ),
