@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from ravenwh.domain.errors import RavenwhError
 from ravenwh.embedded import EmbeddedPostgres
 
 PREFIX = "ravenwh-test-"
+LEFT_BEHIND_S = 3600.0
+"""The age of a folder that no test can still be at work in; each has a limit far below it."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there has a name of its own
 DISK = Path("/var/tmp")  # noqa: S108 - as above
 LEAST_FREE = 4 * 2**30
@@ -126,9 +129,13 @@ def is_fit(folder: Path) -> bool:
 
 
 def sweep() -> None:
-    """Remove what killed test runs left behind: servers that no process uses any more."""
+    """Remove what killed test runs left behind: servers that no process uses any more.
+
+    Only old ones: between two commands of a test that runs beside this one, its server is unused.
+    """
     for root in base().glob(f"{PREFIX}*/pg"):
-        if root.stat().st_uid == os.geteuid():
+        about = root.parent.stat()
+        if about.st_uid == os.geteuid() and about.st_mtime < time.time() - LEFT_BEHIND_S:
             with suppress(RavenwhError, OSError):  # in use by another test run
                 EmbeddedPostgres(root=root).destroy()
                 root.parent.rmdir()

@@ -10,6 +10,6 @@ def ohlc_problem(open_: float, high: float, low: float, close: float) -> str | N
     if low <= open_ <= high and low <= close <= high:
         return None
     return (
-        f"open, high, low, close = {open_}, {high}, {low}, {close}: open and close must lie between "
-        "low and high"
+        f"open, high, low, close = {open_}, {high}, {low}, {close}: open and close must lie"
+        " between low and high"
     )
