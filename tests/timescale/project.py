@@ -1,0 +1,127 @@
+"""A user's project with Alembic: a folder of migrations whose env.py is three lines."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psycopg
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from tests.timescale.models import HOME
+
+ENV = """
+from alembic import context
+from ravenwh.timescale import env
+
+env.run(context, **context.config.attributes["run"])
+"""
+
+MAKO = '''"""${message}"""
+from alembic import op
+import sqlalchemy as sa
+${imports if imports else ""}
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade():
+    ${downgrades if downgrades else "pass"}
+'''
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """A database to migrate, and the schema there that is the test's own."""
+
+    url: str
+    level: str
+    schema: str = HOME
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """For looking, and for changes by hand."""
+        libpq = sa.make_url(self.url).set(drivername="postgresql")
+        return psycopg.connect(libpq.render_as_string(hide_password=False), autocommit=True)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query gives; ``{s}`` is the schema."""
+        with self.connect() as connection:
+            cursor = connection.execute(query.replace("{s}", self.schema))  # type: ignore[arg-type]
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+@attrs.define(kw_only=True)
+class Project:
+    """Alembic's commands on a place."""
+
+    folder: Path
+    place: Place
+    said: list[str] = attrs.Factory(list)
+    options: dict[str, Any] = attrs.Factory(dict)
+
+    def __attrs_post_init__(self) -> None:
+        (self.folder / "versions").mkdir(parents=True, exist_ok=True)
+        (self.folder / "env.py").write_text(ENV)
+        (self.folder / "script.py.mako").write_text(MAKO)
+
+    def config(self, metadata: sa.MetaData, *, x: tuple[str, ...] = (), **run: Any) -> Config:
+        out = io.StringIO()
+        config = Config(output_buffer=out, stdout=out)
+        config.set_main_option("script_location", str(self.folder))
+        config.set_main_option("path_separator", "os")
+        config.attributes["out"] = out
+        config.attributes["run"] = {
+            "metadata": metadata,
+            "url": self.place.url,
+            "tell": self.said.append,
+            **self.options,
+            **run,
+        }
+        config.cmd_opts = type("Options", (), {"x": list(x)})()
+        return config
+
+    def revision(self, metadata: sa.MetaData, message: str = "next", **run: Any) -> str:
+        """Autogenerate a revision; its text."""
+        number = len(list((self.folder / "versions").glob("*.py"))) + 1
+        command.revision(
+            self.config(metadata, **run),
+            message,
+            autogenerate=True,
+            rev_id=f"{number:04}",
+        )
+        (file,) = (self.folder / "versions").glob(f"{number:04}_*.py")
+        return file.read_text()
+
+    def upgrade(self, metadata: sa.MetaData, to: str = "head", **run: Any) -> None:
+        command.upgrade(self.config(metadata, **run), to)
+
+    def downgrade(self, metadata: sa.MetaData, to: str = "-1", **run: Any) -> None:
+        command.downgrade(self.config(metadata, **run), to)
+
+    def forget(self) -> None:
+        """Delete the newest revision, so that a comparison with the one before is possible."""
+        max((self.folder / "versions").glob("*.py")).unlink()
+
+    def check(self, metadata: sa.MetaData, **run: Any) -> None:
+        command.check(self.config(metadata, **run))
+
+    def sql(self, metadata: sa.MetaData, to: str = "head", **run: Any) -> str:
+        config = self.config(metadata, **run)
+        command.upgrade(config, to, sql=True)
+        return str(config.attributes["out"].getvalue())
+
+    def start(self, metadata: sa.MetaData) -> str:
+        """The first revision, applied."""
+        text = self.revision(metadata, "start")
+        self.upgrade(metadata)
+        return text

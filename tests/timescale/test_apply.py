@@ -1,0 +1,131 @@
+"""Without a migration: policies of the settings, and a database that gets TimescaleDB later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from alembic.util import CommandError
+
+from ravenwh.timescale import Columnstore, LevelError, MigrationError
+from ravenwh.timescale.apply import adopt, apply_policies, policy_differences
+from tests.timescale.models import IDS, hypertable, market
+from tests.timescale.project import Place, Project
+from tests.timescale.state import catalog, fill, rollups
+
+
+@contextmanager
+def connected(place: Place) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(sa.make_url(place.url).set(drivername="postgresql+psycopg"))
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def test_a_database_of_level_none_is_adopted(community: Place, project_on: Any) -> None:
+    """Its rows and its rollups are the same afterwards, and it is what a migration would make."""
+    project: Project = project_on(community)
+    final = market(fact=hypertable(retention="50 years"), extra=("agg__kline_1h",))
+    project.options["engine"] = "none"
+    project.start(final)
+    fill(community)
+    before = rollups(community)
+    project.options["engine"] = "auto"
+    community.rows("CREATE EXTENSION timescaledb")
+    project.said.clear()
+    project.upgrade(final)
+    assert "bring the database over with `adopt`" in project.said[0]
+    project.check(final)
+    with pytest.raises(CommandError, match="bring it over once with `adopt`"):
+        project.upgrade(final, engine="community")
+
+    told: list[str] = []
+    with connected(community) as connection:
+        done = adopt(connection, metadata=final, tell=told.append)
+    assert done == told
+    assert "create_hypertable fact__kline: time_column=open_time, chunk_interval=7 days" in done
+    project.check(final, engine="community")
+    assert rollups(community) == before
+
+    adopted = catalog(community)
+    with connected(community) as connection:
+        assert adopt(connection, metadata=final) == []
+    project.downgrade(final, "base")
+    community.rows("DROP SCHEMA market CASCADE")
+    project.upgrade(final)
+    fill(community)
+    assert catalog(community) == adopted
+
+
+def test_what_cannot_be_adopted_says_why(none: Place, community: Place, project_on: Any) -> None:
+    with connected(none) as connection, pytest.raises(LevelError, match="is not installed"):
+        adopt(connection, metadata=market())
+    with (
+        connected(community) as connection,
+        pytest.raises(MigrationError, match="was never migrated"),
+    ):
+        adopt(connection, metadata=market())
+    project: Project = project_on(community)
+    project.options["engine"] = "none"
+    project.start(market())
+    community.rows("ALTER TABLE market.fact__kline ADD COLUMN other int")
+    stock = attrs.evolve(community, level="none")
+    before = catalog(stock)
+    with (
+        connected(community) as connection,
+        pytest.raises(MigrationError, match=r"upgrade head` first; .* DropColumnOp"),
+    ):
+        adopt(connection, metadata=market())
+    assert catalog(stock) == before
+
+
+def test_policies_are_written_and_clean_afterwards(community: Place, project_on: Any) -> None:
+    project: Project = project_on(community)
+    store = Columnstore(segmentby=IDS, orderby="open_time DESC", after="30 days")
+    models = market(aggregate={"agg__kline_1h": {"columnstore": store}})
+    project.start(models)
+    policies: dict[str, dict[str, str | None]] = {
+        "fact__kline": {"retention": "2 years", "columnstore_after": None},
+        "agg__kline_1h": {
+            "start": "3 days",
+            "retention": "5 years",
+            "columnstore_after": "60 days",
+        },
+    }
+    with connected(community) as connection:
+        planned = policy_differences(connection, metadata=models, policies=policies)
+        connection.rollback()
+        done = apply_policies(connection, metadata=models, policies=policies)
+        assert len(done) == len(planned) == 7
+        assert "add_retention_policy fact__kline: drop_after=2 years" in done
+        assert apply_policies(connection, metadata=models, policies=policies) == []
+    project.check(models, policies=policies)
+    with pytest.raises(CommandError, match="remove_retention_policy"):
+        project.check(models)
+    with connected(community) as connection:
+        apply_policies(connection, metadata=models)
+    project.check(models)
+
+
+def test_policies_change_nothing_else(community: Place, project_on: Any) -> None:
+    """Tables and aggregates that differ from the models are a migration's business."""
+    project: Project = project_on(community)
+    project.start(market(without=("agg__kline_1d", "kline_1h")))
+    community.rows("SELECT set_chunk_time_interval('market.fact__kline', INTERVAL '3 days')")
+    before = catalog(community)
+    with connected(community) as connection:
+        assert apply_policies(connection, metadata=market(extra=("agg__kline_1h",))) == []
+    assert catalog(community) == before
+
+
+def test_policies_without_timescaledb_are_nothing(none: Place, project_on: Any) -> None:
+    project: Project = project_on(none)
+    project.start(market())
+    with connected(none) as connection:
+        assert apply_policies(connection, metadata=market()) == []
