@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ravenwh.app.preflight import alembic_config
@@ -32,6 +33,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("RAVENWH_") and not name.startswith("RAVENWH_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def audible() -> None:
+    """What is logged can be heard, though a test before may have used the library as people do."""
+    logger.enable("ravenwh")
 
 
 @pytest.fixture(scope="session")

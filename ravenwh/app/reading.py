@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from loguru import logger
+
 from ravenwh.app.database import database_of
 from ravenwh.config import load
 from ravenwh.warehouse.read import Warehouse
 
 __all__ = ["connect"]
+
+logger.disable("ravenwh")  # in a script or a notebook; not in ravenwh itself: loguru loads slowly
 
 
 def connect(config: str | Path | None = None) -> Warehouse:
@@ -17,11 +21,16 @@ def connect(config: str | Path | None = None) -> Warehouse:
 
     Without any of them it is the embedded server in your data folder, which runs as long as
     somebody uses it. Close what you get, or use it with ``with``. Raises SettingsError, Refused or
-    Unavailable.
+    Unavailable. Nothing is logged, unless you say ``loguru.logger.enable("ravenwh")`` after you
+    imported this function.
     """
     settings = load(None if config is None else Path(config))
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(database_of(settings))
-        return Warehouse(
-            database.libpq_url, schema=settings.timescale.schema, on_close=stack.pop_all().close
-        )
+
+        def uri() -> str:
+            if database.embedded is not None:
+                return database.embedded.libpq_url
+            return settings.timescale.address(driver="postgresql")
+
+        return Warehouse(uri, schema=settings.timescale.schema, on_close=stack.pop_all().close)

@@ -13,6 +13,9 @@ from ravenwh.warehouse.seed import Plan, Pruning, seed
 
 __all__ = ["Initialised", "init"]
 
+OTHERS_MAY_TAKE_S = 30.0
+"""How long a seeding of another process is waited for, such as that of a runner that starts."""
+
 
 @attrs.frozen(kw_only=True)
 class Initialised:
@@ -29,5 +32,7 @@ async def init(settings: Settings, *, pruning: Pruning, dry_run: bool) -> Initia
         return Initialised(findings=found, plans=None)
     wanted = seed_of(settings, register_of(settings))
     async with engine_of(settings) as engine:
-        plans = await seed(engine, wanted, pruning=pruning, dry_run=dry_run)
+        plans = await seed(
+            engine, wanted, pruning=pruning, dry_run=dry_run, wait_s=OTHERS_MAY_TAKE_S
+        )
     return Initialised(findings=found, plans=plans)

@@ -46,6 +46,7 @@ def configure_log(log: Log, *, write: Write = sys.stderr.write) -> None:
     def sink(line: str) -> None:
         write(line)
 
+    logger.enable("ravenwh")
     logger.remove()
     if log.format == "json":
         logger.add(sink, level=log.level, serialize=True, diagnose=False)

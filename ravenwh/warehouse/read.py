@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from importlib import import_module
 from types import TracebackType
@@ -16,8 +17,10 @@ from sqlalchemy.dialects import postgresql
 
 from ravenwh.domain.errors import RavenwhError, Refused, UnknownName
 from ravenwh.domain.series import Series
-from ravenwh.schema import DIMENSIONS, HOME_SCHEMA, KLINES, SYMBOLS
+from ravenwh.schema import DIMENSIONS, HOME_SCHEMA, KLINES
 from ravenwh.warehouse.errors import by_state
+from ravenwh.warehouse.multipliers import Claim, claims_of, contests, multiplier, spans
+from ravenwh.warehouse.when import When, bound
 
 if TYPE_CHECKING:
     import pandas
@@ -26,11 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames", "Warehouse"]
 
-When = str | date | datetime | None
-
 PRICES = ("open", "high", "low", "close")
 COINS = ("volume", "taker_buy_volume")
 PROVENANCE = ("event_time", "source", "ingested_at", "revised_at")
+
+AT_CONNECT = {
+    r"authentication failed|no password supplied|password file": "28P01",
+    r"no pg_hba\.conf entry|FATAL: +role .* does not exist": "28000",
+    r"FATAL: +database .* does not exist": "3D000",
+}
+"""What a server says to who connects, and its SQLSTATE, which libpq does not tell for that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,17 +72,23 @@ class Frames:
 class Warehouse:
     """The mart, for reading. Safe to use from a script and from a notebook cell.
 
-    ``uri`` is a libpq URI. The connection is opened at the first read and opened again after it
-    broke; close it with :meth:`close` or ``with``.
+    ``uri`` is a libpq URI, or gives it: it is asked at each new connection, and so sees a password
+    that was changed. The connection is opened at the first read and opened again after it broke;
+    close it with :meth:`close` or ``with``, and then it reads no more.
     """
 
     def __init__(
-        self, uri: str, *, schema: str = HOME_SCHEMA, on_close: Callable[[], object] | None = None
+        self,
+        uri: str | Callable[[], str],
+        *,
+        schema: str = HOME_SCHEMA,
+        on_close: Callable[[], object] | None = None,
     ) -> None:
         self._uri = uri
         self._schema = schema
         self._on_close = on_close
         self._connection: Any = None
+        self._closed = False
 
     def klines(
         self,
@@ -90,29 +104,33 @@ class Warehouse:
     ) -> Frames:
         """The klines of a series with ``start <= open_time < end``, oldest first.
 
-        A bound is a date, an aware time, or ISO 8601 text; text without a zone is UTC; None leaves
-        the side open. Prices are in quote units for one coin, ``volume`` and ``taker_buy_volume``
-        in coins, ``quote_volume`` and ``taker_buy_quote_volume`` in quote units; ``raw=True`` gives
-        the venue's own numbers where it trades several coins as one unit (``1000PEPEUSDT``).
+        A bound is a date, an aware time, or ISO 8601 text; text without a zone is UTC, as is
+        ``numpy.datetime64``; None leaves the side open. Prices are in quote units for one coin,
+        ``volume`` and ``taker_buy_volume`` in coins, ``quote_volume`` and
+        ``taker_buy_quote_volume`` in quote units; ``raw=True`` gives the venue's own numbers where
+        it trades several coins as one unit (``1000PEPEUSDT``).
         ``provenance`` adds event_time, source, ingested_at and revised_at. Raises UnknownName for a
-        name that the mart does not have, with the nearest that it has.
+        name that the mart does not have, with the nearest that it has, and Refused where it is not
+        known by which of two multipliers rows are to be read.
         """
         series = Series(coin=coin, quote=quote, exchange=exchange, interval=interval)
-        begin, before = _bound(start, "start"), _bound(end, "end")
+        begin, before = bound(start, "start"), bound(end, "end")
         if begin is not None and before is not None and before < begin:
             raise Refused(f"end {before.isoformat()} lies before start {begin.isoformat()}")
 
         def run() -> pyarrow.Table:
             ids = self._ids(series)
-            units = [] if raw else self._units(ids)
-            statement = _klines(ids, begin, before, units, provenance=provenance)
-            return self._fetch(statement)
+            within = _within(ids, begin, before)
+            by = None if raw else self._multiplier(series, ids, within)
+            return self._fetch(_klines(within, by, provenance=provenance))
 
         return Frames(series=series, run=run)
 
     def _ids(self, series: Series) -> dict[str, int]:
         """The ids of the names; soft-deleted ones are as good as any."""
         names = attrs.asdict(series)
+        if impossible := [_impossible(*name) for name in names.items() if not _storable(name[1])]:
+            raise UnknownName("\n".join(impossible))
         found = self._fetch(
             sa.union_all(
                 *(
@@ -143,14 +161,16 @@ class Warehouse:
             hint = "there is none at all: run python -m runners.init, then a runner"
         return f"{dimension} {name!r} is not in the mart; {hint}"
 
-    def _units(self, ids: dict[str, int]) -> list[dict[str, Any]]:
-        """Multipliers of the symbols that ever stood for the series, with their times."""
-        rows: list[dict[str, Any]] = self._fetch(
-            sa.select(SYMBOLS.c.multiplier, SYMBOLS.c.listed_at, SYMBOLS.c.delisted_at).where(
-                *(SYMBOLS.c[f"{n}_id"] == ids[n] for n in ("coin", "quote", "exchange"))
-            )
-        ).to_pylist()
-        return [row for row in rows if row["multiplier"] != 1.0]
+    def _multiplier(
+        self, series: Series, ids: dict[str, int], within: sa.ColumnElement[bool]
+    ) -> sa.ColumnElement[float] | None:
+        """What prices are divided by, if by anything; Refused where rows leave that in doubt."""
+        parts = spans([Claim(**row) for row in self._fetch(claims_of(ids)).to_pylist()])
+        for contest in contests(parts):
+            doubtful = sa.select(sa.exists().where(within, contest.rows).label("any"))
+            if self._fetch(doubtful)["any"][0].as_py():
+                raise Refused(contest.told(series))
+        return multiplier(parts)
 
     def _fetch(self, statement: sa.Executable) -> pyarrow.Table:
         """Run a statement whose values are all numbers, times, or quoted by SQLAlchemy."""
@@ -162,6 +182,8 @@ class Warehouse:
                 compile_kwargs={"literal_binds": True},
             )
         )
+        if self._closed:
+            raise Refused("this warehouse is closed: open another one with ravenwh.connect()")
         manager = _need("adbc_driver_manager")
         try:
             with self._cursor() as cursor:
@@ -175,7 +197,7 @@ class Warehouse:
     def _cursor(self) -> Iterator[Any]:
         if self._connection is None:
             self._connection = _need("adbc_driver_postgresql.dbapi").connect(
-                self._uri, autocommit=True
+                self._uri if isinstance(self._uri, str) else self._uri(), autocommit=True
             )
         with self._connection.cursor() as cursor:
             yield cursor
@@ -188,6 +210,7 @@ class Warehouse:
 
     def close(self) -> None:
         """Give the connection back, and stop the embedded server if this was its last user."""
+        self._closed = True
         self._drop_connection()
         if self._on_close is not None:
             on_close, self._on_close = self._on_close, None
@@ -219,71 +242,47 @@ def _need(module: str) -> Any:
 
 
 def _translate(error: Any) -> RavenwhError:
-    return by_state(error.sqlstate or "", str(error).splitlines()[0])
+    text = str(error).splitlines()[0]
+    state = error.sqlstate or next((AT_CONNECT[p] for p in AT_CONNECT if re.search(p, text)), "")
+    return by_state(state, text)
 
 
-def _bound(when: When, name: str) -> datetime | None:
-    """A bound of a range as an aware UTC time."""
-    if when is None:
-        return None
-    if isinstance(when, str):
-        try:
-            parsed = datetime.fromisoformat(when)
-        except ValueError as error:
-            raise Refused(
-                f"{name} {when!r} is no time: give ISO 8601 text such as 2024-01-31 or "
-                "2024-01-31T12:00:00Z"
-            ) from error
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    if not isinstance(when, datetime):
-        return datetime(when.year, when.month, when.day, tzinfo=UTC)
-    if when.utcoffset() is None:
-        raise Refused(
-            f"{name} {when.isoformat()} has no time zone: add one, such as tzinfo=datetime.UTC"
-        )
-    return when.astimezone(UTC)
+def _storable(name: object) -> bool:
+    """Whether PostgreSQL could hold the name at all."""
+    return isinstance(name, str) and "\0" not in name and name.isprintable()
+
+
+def _impossible(dimension: str, name: object) -> str:
+    return f"{dimension} {name!r} is not in the mart, and cannot be: a name is printable text"
+
+
+def _within(
+    ids: dict[str, int], begin: datetime | None, before: datetime | None
+) -> sa.ColumnElement[bool]:
+    """Which rows are asked for."""
+    fact = KLINES.c
+    wanted = [fact[f"{name}_id"] == ids[name] for name in ids]
+    if begin is not None:
+        wanted.append(fact.open_time >= begin)
+    if before is not None:
+        wanted.append(fact.open_time < before)
+    return sa.and_(*wanted)
 
 
 def _klines(
-    ids: dict[str, int],
-    begin: datetime | None,
-    before: datetime | None,
-    units: list[dict[str, Any]],
-    *,
-    provenance: bool,
+    within: sa.ColumnElement[bool], by: sa.ColumnElement[float] | None, *, provenance: bool
 ) -> sa.Select[*tuple[Any, ...]]:
-    """The query for a series; ``units`` gives multipliers other than 1, with their times."""
-    fact = KLINES.c
+    """The query for a series; ``by`` is the multiplier, if it is not 1."""
+    keys = {d.id.name for d in DIMENSIONS}
     columns: list[sa.ColumnElement[Any]] = []
     for column in KLINES.columns:
         name = column.name
-        if name in {f"{d}_id" for d in ids} or (name in PROVENANCE and not provenance):
+        if name in keys or (name in PROVENANCE and not provenance):
             continue
-        if units and name in PRICES:
-            columns.append((column / _multiplier(units)).label(name))
-        elif units and name in COINS:
-            columns.append((column * _multiplier(units)).label(name))
+        if by is not None and name in PRICES:
+            columns.append((column / by).label(name))
+        elif by is not None and name in COINS:
+            columns.append((column * by).label(name))
         else:
             columns.append(column)
-    statement = sa.select(*columns).where(*(fact[f"{d}_id"] == ids[d] for d in ids))
-    if begin is not None:
-        statement = statement.where(fact.open_time >= begin)
-    if before is not None:
-        statement = statement.where(fact.open_time < before)
-    return statement.order_by(fact.open_time)
-
-
-def _multiplier(units: list[dict[str, Any]]) -> sa.ColumnElement[float]:
-    """The multiplier of a row: of the symbol that stood for the series at its open_time."""
-    at = KLINES.c.open_time
-    whens: list[tuple[sa.ColumnElement[bool], sa.ColumnElement[float]]] = [
-        (
-            sa.and_(
-                sa.true() if unit["listed_at"] is None else at >= unit["listed_at"],
-                sa.true() if unit["delisted_at"] is None else at < unit["delisted_at"],
-            ),
-            sa.literal(unit["multiplier"], sa.Double()),
-        )
-        for unit in units
-    ]
-    return sa.case(*whens, else_=sa.literal(1.0, sa.Double()))
+    return sa.select(*columns).where(within).order_by(KLINES.c.open_time)
