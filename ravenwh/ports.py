@@ -27,6 +27,11 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     payload: bytes
     received_at: int
 
+    @property
+    def size(self) -> int:
+        """Bytes of what came over the wire."""
+        return len(self.topic) + len(self.header) + len(self.payload)
+
 
 Entry = tuple[int, Frame]
 """A frame with its sequence number in the journal."""
@@ -89,15 +94,23 @@ class Journal(Protocol):
     """The local log that frames enter before any work, and leave after commit."""
 
     def append(self, frames: Sequence[Frame]) -> int:
-        """Keep the frames; the sequence number of the last one. Raises JournalFull."""
+        """Keep the frames, all or none; the sequence number of the last one.
+
+        Raises JournalFull where there is no room now, TooLarge where there never will be for so
+        many at once, Unavailable where its disk fails.
+        """
         ...
 
     def held(self) -> list[Entry]:
         """The entries that the last acknowledgement held back, in order."""
         ...
 
-    def read(self, after: int, limit: int) -> list[Entry]:
-        """The next entries after a sequence number, in order; none when there is nothing newer."""
+    def read(self, after: int, limit: int, max_bytes: int) -> list[Entry]:
+        """The next entries after a sequence number, in order; none when there is nothing newer.
+
+        At most ``limit`` entries, whose frames have at most ``max_bytes`` together; the first one
+        comes whatever its size.
+        """
         ...
 
     @property
@@ -111,7 +124,10 @@ class Journal(Protocol):
         ...
 
     def acknowledge(self, upto: int, held: Sequence[Entry] = ()) -> None:
-        """Everything up to and including ``upto`` is done, but for the entries held back."""
+        """Everything up to and including ``upto`` is done, but for the entries held back.
+
+        Raises JournalFull or Unavailable, and may then be repeated.
+        """
         ...
 
 
@@ -121,6 +137,8 @@ class DeadLetters(Protocol):
     def put(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
         """Keep the raw bytes with the error's class, its reason and the time.
 
-        An entry that is there already is not put twice.
+        An entry that is there already is not put twice. Their bytes are bounded: what is given up
+        for newer ones is counted and told. Raises JournalFull or Unavailable, and may then be
+        repeated.
         """
         ...

@@ -3,12 +3,13 @@
 Owns the order of things: journal first, then decode, then batch, then commit, then acknowledge.
 Knows ports only: no socket, no database, no file. Offers :class:`Worker` and, for klines,
 :class:`Finality`. Promises that every frame it received is written, or counted as folded,
-unchanged, dead or ignored, or still in the journal. Raises what its parts raise on purpose and
-nothing it can mend by waiting. Tested with real sockets, a real journal and a real database, and
-with a sink that fails as asked.
+unchanged, dead, ignored or lost, or still in the journal. Raises what its parts raise on purpose
+and nothing it can mend by waiting. Tested with real sockets, a real journal and a real database,
+and with a sink that fails as asked.
 """
 
 from ravenwh.ingest.finality import Finality
-from ravenwh.ingest.worker import Counts, Limits, Worker
+from ravenwh.ingest.limits import Counts, Limits
+from ravenwh.ingest.worker import Worker
 
 __all__ = ["Counts", "Finality", "Limits", "Worker"]

@@ -9,7 +9,7 @@ import random
 import attrs
 from loguru import logger
 
-from ravenwh.domain.errors import Unavailable
+from ravenwh.domain.errors import JournalFull, Unavailable
 
 __all__ = ["Backoff"]
 
@@ -26,14 +26,16 @@ class Backoff:
     max_s: float
     tries: int = attrs.field(default=0, init=False)
 
-    async def wait(self, error: Unavailable, stop: asyncio.Event) -> None:
+    async def wait(self, error: JournalFull | Unavailable, stop: asyncio.Event) -> None:
         """Tell what is away, an alarm where a person must act, and wait; not once stop is set."""
         ceiling = min(self.max_s, self.initial_s * 2 ** min(self.tries, 30))
         delay = random.uniform(0, ceiling)  # noqa: S311  jitter, not a secret
         self.tries += 1
-        logger.bind(reason=str(error), tries=self.tries, retry_in_s=round(delay, 2)).log(
-            "ERROR" if error.needs_person else "WARNING", "SINK_UNAVAILABLE"
-        )
+        line = logger.bind(reason=str(error), tries=self.tries, retry_in_s=round(delay, 2))
+        if isinstance(error, JournalFull):
+            line.error("JOURNAL_FULL")
+        else:
+            line.log("ERROR" if error.needs_person else "WARNING", "SINK_UNAVAILABLE")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await stop.wait()

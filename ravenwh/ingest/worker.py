@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar, cast
 
 import attrs
@@ -20,54 +20,18 @@ from ravenwh.domain.errors import (
     Unavailable,
 )
 from ravenwh.domain.messages import Candle, Message
-from ravenwh.ingest.backoff import Backoff
 from ravenwh.ingest.finality import Finality
-from ravenwh.ports import DeadLetters, Decoder, Entry, Frame, Journal, Sink, Source, WriteResult
+from ravenwh.ingest.intake import Intake
+from ravenwh.ingest.limits import Counts, Limits
+from ravenwh.ports import DeadLetters, Decoder, Entry, Journal, Sink, Source, WriteResult
 
-__all__ = ["Counts", "Limits", "Worker"]
+__all__ = ["Worker"]
 
 MessageT = TypeVar("MessageT", bound=Message)
+ResultT = TypeVar("ResultT")
 
-QUIET_S = 0.1  # at the stop: a feed that is silent for so long has nothing more on its way to us
 TOLD = 10_000  # causes of dead letters that are remembered as told
 LONGEST_TOPIC = 200  # bytes of a topic in a log line
-DRAIN_S = 1.0  # at the stop: a feed that is never silent is read no longer than this
-
-
-@attrs.frozen(kw_only=True)
-class Limits:
-    """When a batch closes, and how long the worker waits for what is away. Times in seconds."""
-
-    batch_rows: int = 5000
-    batch_bytes: int = 4 << 20
-    flush_after_s: float = 0.5
-    receive_frames: int = 2000
-    retry_initial_s: float = 0.1
-    retry_max_s: float = 30.0
-    shutdown_grace_s: float = 10.0
-
-    def backoff(self) -> Backoff:
-        """The waits for one thing that is away."""
-        return Backoff(initial_s=self.retry_initial_s, max_s=self.retry_max_s)
-
-
-@attrs.define
-class Counts:
-    """Frames since the start, by what became of them.
-
-    ``received + recovered = written + unchanged + folded + dead + ignored``, and what is in the
-    journal; ``lost`` counts frames that were in hand when the process was told to stop while the
-    journal had no room for them.
-    """
-
-    received: int = 0
-    recovered: int = 0
-    written: int = 0
-    unchanged: int = 0
-    folded: int = 0
-    dead: int = 0
-    ignored: int = 0
-    lost: int = 0
 
 
 @attrs.define
@@ -81,10 +45,17 @@ class _Batch(Generic[MessageT]):
     opened_at: float | None = None
     """When the first entry was taken up, dead and ignored ones included; monotonic."""
 
+    def __len__(self) -> int:
+        return len(self.messages) + len(self.dead)
+
     def add(self, entry: Entry, message: MessageT) -> None:
         self.entries.append(entry)
         self.messages.append(message)
-        self.bytes += len(entry[1].payload)
+        self.bytes += entry[1].size
+
+    def add_dead(self, entry: Entry, error: RavenwhError) -> None:
+        self.dead.append((entry, error))
+        self.bytes += entry[1].size
 
 
 @attrs.define(kw_only=True)
@@ -105,29 +76,35 @@ class Worker(Generic[MessageT]):
     limits: Limits = attrs.field(factory=Limits)
     finality: Finality | None = None
     counts: Counts = attrs.field(factory=Counts, init=False)
-    _arrived: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    _room: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _intake: Intake = attrs.field(init=False)
     _told: set[tuple[str, bytes, str]] = attrs.field(factory=set, init=False)
     _complete: bool = attrs.field(default=False, init=False)
     _cursor: int = attrs.field(default=0, init=False)
     _batch: _Batch[MessageT] = attrs.field(factory=_Batch, init=False)
 
+    @_intake.default
+    def _make_intake(self) -> Intake:
+        return Intake(
+            source=self.source, journal=self.journal, limits=self.limits, counts=self.counts
+        )
+
     async def run(self, stop: asyncio.Event) -> Counts:
         """Work until ``stop`` is set; then write what is in hand within the grace time.
 
-        What the grace time does not suffice for stays in the journal. Raises what a part raises
+        What the grace time does not suffice for stays in the journal, and so does what a part that
+        is away does not take at one last try. Raises what a part raises
         that waiting does not mend; the other tasks end with it.
         """
         self._recover()
         async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(self._receive(), name="receive")
+            reader = tasks.create_task(self._intake.run(), name="receive")
             writer = tasks.create_task(self._write_all(stop), name="write")
             await stop.wait()
             reader.cancel()
             await asyncio.wait([reader])
-            await self._receive_rest()
+            await self._intake.drain()
             self._complete = True
-            self._arrived.set()
+            self._intake.arrived.set()
             await asyncio.wait([writer], timeout=self.limits.shutdown_grace_s)
             if writer.cancel():
                 logger.bind(in_journal=self.in_journal).warning("SHUTDOWN_GRACE_OVER")
@@ -137,8 +114,7 @@ class Worker(Generic[MessageT]):
     def in_journal(self) -> int:
         """Frames that are journaled and not settled: the last term of the identity of Counts."""
         held = 0 if self.finality is None else len(self.finality)
-        waiting = len(self._batch.messages) + len(self._batch.dead)
-        return self.journal.last - self._cursor + held + waiting
+        return self.journal.last - self._cursor + held + len(self._batch)
 
     def _recover(self) -> None:
         """Start behind what is acknowledged, with the klines that were held."""
@@ -150,49 +126,13 @@ class Worker(Generic[MessageT]):
         for entry in held:
             self._take(entry)
 
-    async def _receive(self) -> None:
-        """Put frames into the journal, and stop reading while it has no room."""
-        while True:
-            frames = await self.source.receive(self.limits.receive_frames)
-            while not self._journaled(frames):
-                try:
-                    await self._room.wait()
-                except asyncio.CancelledError:
-                    self._lost(frames)
-                    raise
-            self._arrived.set()
-
-    async def _receive_rest(self) -> None:
-        """Take what has already arrived at our end when stop was set; not what keeps coming."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                while True:
-                    async with asyncio.timeout(QUIET_S):
-                        frames = await self.source.receive(self.limits.receive_frames)
-                    if not self._journaled(frames):
-                        self._lost(frames)
-                        return
-
-    def _lost(self, frames: list[Frame]) -> None:
-        self.counts.lost += len(frames)
-        logger.bind(frames=len(frames)).error("FRAMES_LOST")
-
-    def _journaled(self, frames: list[Frame]) -> bool:
-        """Whether the journal took the frames; an alarm says where it did not."""
-        try:
-            self.journal.append(frames)
-        except JournalFull as error:
-            logger.bind(reason=str(error)).error("JOURNAL_FULL")
-            self._room.clear()
-            return False
-        self.counts.received += len(frames)
-        return True
-
     async def _write_all(self, stop: asyncio.Event) -> None:
         """Work the journal off, batch by batch, until no more comes and nothing is left."""
         while True:
             entries = self.journal.read(
-                self._cursor, max(1, self.limits.batch_rows - len(self._batch.messages))
+                self._cursor,
+                max(1, self.limits.batch_rows - len(self._batch)),
+                self.limits.batch_bytes - self._batch.bytes,
             )
             for entry in entries:
                 self._take(entry)
@@ -212,18 +152,18 @@ class Worker(Generic[MessageT]):
 
     async def _wait(self) -> None:
         """Until frames arrive, or the open batch is old enough."""
-        self._arrived.clear()
+        self._intake.arrived.clear()
         opened = self._batch.opened_at
         timeout = None if opened is None else opened + self.limits.flush_after_s - time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._arrived.wait()
+                await self._intake.arrived.wait()
 
     def _is_due(self, *, ending: bool) -> bool:
         batch = self._batch
         return batch.opened_at is not None and (
             ending
-            or len(batch.messages) >= self.limits.batch_rows
+            or len(batch) >= self.limits.batch_rows
             or batch.bytes >= self.limits.batch_bytes
             or time.monotonic() - batch.opened_at >= self.limits.flush_after_s
         )
@@ -233,7 +173,7 @@ class Worker(Generic[MessageT]):
         try:
             message = self.decode(entry[1])
         except DecodeError as error:
-            self._batch.dead.append((entry, error))
+            self._batch.add_dead(entry, error)
             return
         if not self.wants(message):
             self.counts.ignored += 1
@@ -254,13 +194,13 @@ class Worker(Generic[MessageT]):
             held = self.finality.held()
         batch = self._batch
         began = time.monotonic()
-        result = await self._write(batch, stop)
+        result = await self._tried(lambda: self._write_isolated(batch.messages), stop)
         if result is None:
             return False
         dead = batch.dead + [(batch.entries[i], error) for i, error in result.rejected]
-        self.dead_letters.put(dead)
-        self.journal.acknowledge(self._cursor, held)
-        self._room.set()
+        if not await self._tried(lambda: self._settle(dead, held), stop):
+            return False  # written, but in the journal: the next start writes it again, unchanged
+        self._intake.room.set()
         self._batch = _Batch()
         self.counts.written += result.written
         self.counts.unchanged += result.unchanged
@@ -289,15 +229,26 @@ class Worker(Generic[MessageT]):
             topic = cause[1].decode("utf-8", "replace")
             logger.bind(feed=frame.feed, topic=topic, reason=str(error)).warning("DEAD_LETTER")
 
-    async def _write(self, batch: _Batch[MessageT], stop: asyncio.Event) -> WriteResult | None:
-        """Write until the sink took the batch; none where it was away and stop is set."""
+    async def _settle(
+        self, dead: Sequence[tuple[Entry, RavenwhError]], held: Sequence[Entry]
+    ) -> bool:
+        """Tell the journal what became of the batch."""
+        self.dead_letters.put(dead)
+        self.journal.acknowledge(self._cursor, held)
+        return True
+
+    async def _tried(
+        self, action: Callable[[], Awaitable[ResultT]], stop: asyncio.Event
+    ) -> ResultT | None:
+        """Do it until what it needs is there; none where it is away at one try after the stop."""
         backoff = self.limits.backoff()
         while True:
+            is_last = stop.is_set()
             try:
-                return await self._write_isolated(batch.messages)
-            except Unavailable as error:
+                return await action()
+            except (JournalFull, Unavailable) as error:
                 await backoff.wait(error, stop)
-                if stop.is_set():
+                if is_last:
                     return None
 
     async def _write_isolated(self, messages: Sequence[MessageT]) -> WriteResult:

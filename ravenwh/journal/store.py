@@ -1,111 +1,70 @@
-"""The SQLite file behind journal and dead letters."""
+"""The chunks of frames in the file, and how far they are worked off."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
-import attrs
 import msgspec
 
-from ravenwh.domain.errors import JournalFull, RavenwhError, Refused, Rejected, Unavailable
+from ravenwh.domain.errors import JournalFull, RavenwhError, TooLarge
+from ravenwh.journal.dead import DeadLetter, DeadLetterTable
+from ravenwh.journal.file import File
 from ravenwh.ports import Entry, Frame
 
 __all__ = ["DeadLetter", "Store"]
 
-FORMAT = 1
-"""The layout of the file, kept in ``user_version``; a newer one is refused, never guessed at."""
+EXPIRE_EVERY_S = 60.0
+EXPIRED_CHUNKS = 1000
+EXPIRED_BYTES = 64 << 20
+"""How often old acknowledged chunks are looked for, and how much goes at once: an
+acknowledgement is short, whatever is kept. Where more is due, the next one goes on."""
 
-LAYOUT = """
-CREATE TABLE chunk (
-    last_seq INTEGER PRIMARY KEY, frames INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    received_at INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE held (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), acknowledged INTEGER NOT NULL);
-INSERT INTO progress VALUES (1, 0);
-CREATE TABLE dead_letter (
-    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, error TEXT NOT NULL, code TEXT NOT NULL,
-    reason TEXT NOT NULL, body BLOB NOT NULL);
-"""
+FULL_DISK_TRIES = 4
+"""How often acknowledged chunks of the needed size give way on a full disk, which counts in pages
+and not in bytes."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_chunk = msgspec.msgpack.Decoder(list[Frame]).decode
 _decode_frame = msgspec.msgpack.Decoder(Frame).decode
 
 
-@attrs.frozen(kw_only=True)
-class DeadLetter:
-    """A frame that could not be written, and why. ``at`` is nanoseconds since 1970, UTC."""
-
-    seq: int
-    at: int
-    error: str
-    code: str
-    reason: str
-    frame: Frame
-
-
 class Store:
     """Journal and dead letters of one runner, in one file that one process at a time may hold.
 
-    Frames are kept in chunks, as they were received, so that a chunk costs one row. Sequence
+    Frames are kept in chunks, as they were appended, so that a chunk costs one row. Sequence
     numbers count frames, from 1, and never go back. ``max_bytes`` bounds all chunks together;
     acknowledged ones stay for ``keep_s`` for a replay, unless the room is needed.
+    ``max_dead_bytes`` bounds the dead letters.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int = 2 << 30, keep_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = 2 << 30,
+        keep_s: float = 0.0,
+        max_dead_bytes: int = 256 << 20,
+    ) -> None:
         self.path = path
         self._max_bytes = max_bytes
         self._keep_ns = int(keep_s * 1e9)
-        self._lock = _lock(path)
+        self._expire_at = 0.0
+        self._file = File(path)
         with contextlib.ExitStack() as opened:
-            opened.callback(self._lock.close)
-            with _translated(path):
-                self._db = sqlite3.connect(path, isolation_level=None)
-                opened.callback(self._db.close)
-                self._prepare()
-                self._acknowledged: int = self._one("SELECT acknowledged FROM progress")
-                self._last = max(
-                    self._acknowledged, self._one("SELECT coalesce(max(last_seq), 0) FROM chunk")
-                )
-                self._bytes: int = self._one("SELECT coalesce(sum(bytes), 0) FROM chunk")
-            opened.pop_all()
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        found = self._one("PRAGMA user_version")
-        if found == 0:
-            with self._transaction():
-                for statement in filter(str.strip, LAYOUT.split(";")):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {FORMAT}")
-        elif found != FORMAT:
-            raise Refused(
-                f"{self.path} has journal format {found}, this version of ravenwh reads {FORMAT}: "
-                "let the version that wrote it work it off, or move the file away"
+            opened.callback(self._file.close)
+            self._db = self._file.db
+            one = self._file.one
+            self._dead = DeadLetterTable(self._file, max_bytes=max_dead_bytes)
+            self._acknowledged = one("SELECT acknowledged FROM progress")
+            self._last = max(
+                self._acknowledged, one("SELECT coalesce(max(last_seq), 0) FROM chunk")
             )
-
-    def _one(self, statement: str, *values: object) -> int:
-        row = self._db.execute(statement, values).fetchone()
-        return int(row[0])
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with _translated(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+            self._bytes = one("SELECT coalesce(sum(bytes), 0) FROM chunk")
+            self._held = {seq for seq, _ in self.held()}
+            opened.pop_all()
 
     @property
     def acknowledged(self) -> int:
@@ -123,145 +82,149 @@ class Store:
         return self._bytes
 
     def append(self, frames: Sequence[Frame]) -> int:
-        """Keep the frames as one chunk; the sequence number of the last one."""
-        body = _encode(frames)
-        if self._bytes + len(body) > self._max_bytes:
-            self._make_room(len(body))
-        last = self._last + len(frames)
-        with self._transaction():
-            self._db.execute(
-                "INSERT INTO chunk VALUES (?, ?, ?, ?, ?)",
-                (last, len(frames), len(body), frames[-1].received_at, body),
-            )
-        self._last = last
-        self._bytes += len(body)
-        return last
+        """Keep the frames as one chunk; the sequence number of the last one.
 
-    def _make_room(self, needed: int) -> None:
-        """Give up acknowledged chunks, oldest first, for one more chunk of ``needed`` bytes."""
-        with self._transaction():
-            kept = self._db.execute(
-                "SELECT last_seq, bytes FROM chunk WHERE last_seq <= ? ORDER BY last_seq",
-                (self._acknowledged,),
-            ).fetchall()
-            freed, upto = 0, 0
-            for last_seq, size in kept:
-                if self._bytes - freed + needed <= self._max_bytes:
-                    break
-                freed, upto = freed + size, last_seq
-            self._db.execute("DELETE FROM chunk WHERE last_seq <= ?", (upto,))
-        self._bytes -= freed
-        if self._bytes + needed > self._max_bytes:
+        Acknowledged chunks give way, oldest first, where the limit or the disk leaves no room.
+        Raises JournalFull where that is not enough, TooLarge where it never will be.
+        """
+        body = _encode(frames)
+        needed = self._bytes + len(body) - self._max_bytes
+        if len(body) > self._max_bytes:
+            raise TooLarge(
+                f"{len(frames):,} frames of {len(body):,} bytes are more than {self.path} may hold "
+                f"at all, {self._max_bytes:,} (journal.max_bytes)"
+            )
+        if needed > 0 and self._give_up(needed) < needed:
             raise JournalFull(
                 f"{self.path} holds {self._bytes:,} bytes that wait for the database, the limit is "
                 f"{self._max_bytes:,} (journal.max_bytes): bring the database back or raise it"
             )
+        row = (self._last + len(frames), len(frames), len(body), frames[-1].received_at, body)
+        tries = 0
+        while True:
+            try:
+                self._file.require_room(len(body))
+                self._insert(row)
+                break
+            except JournalFull:
+                tries += 1
+                self._file.checkpoint()
+                if tries > FULL_DISK_TRIES or not self._give_up(len(body)):
+                    raise
+        self._last = row[0]
+        self._bytes += len(body)
+        return self._last
 
-    def read(self, after: int, limit: int) -> list[Entry]:
-        """The next entries after a sequence number, in order, at most ``limit``."""
+    def _insert(self, row: tuple[object, ...]) -> None:
+        with self._file.transaction():
+            self._db.execute("INSERT INTO chunk VALUES (?, ?, ?, ?, ?)", row)
+
+    def _give_up(self, needed: int) -> int:
+        """Delete acknowledged chunks, oldest first, of so many bytes; the bytes it came to."""
+        freed, last = 0, 0
+        with self._file.transaction():
+            with contextlib.closing(
+                self._db.execute(
+                    "SELECT last_seq, bytes FROM chunk WHERE last_seq <= ? ORDER BY last_seq",
+                    (self._acknowledged,),
+                )
+            ) as chunks:
+                for last_seq, size in chunks:
+                    freed, last = freed + size, last_seq
+                    if freed >= needed:
+                        break
+            self._db.execute("DELETE FROM chunk WHERE last_seq <= ?", (last,))
+        self._bytes -= freed
+        return freed
+
+    def read(self, after: int, limit: int, max_bytes: int) -> list[Entry]:
+        """The next entries after a sequence number, in order: ``limit`` or ``max_bytes`` at most.
+
+        The first one comes whatever its size.
+        """
         entries: list[Entry] = []
-        with _translated(self.path):
-            chunks = self._db.execute(
-                "SELECT last_seq, frames, body FROM chunk WHERE last_seq > ? ORDER BY last_seq",
-                (after,),
-            )
+        total = 0
+        with (
+            self._file.translated(),
+            contextlib.closing(
+                self._db.execute(
+                    "SELECT last_seq, frames, body FROM chunk WHERE last_seq > ? ORDER BY last_seq",
+                    (after,),
+                )
+            ) as chunks,
+        ):
             for last_seq, count, body in chunks:
                 first = last_seq - count + 1
-                frames = _decode_chunk(body)
                 skip = max(0, after + 1 - first)
-                take = frames[skip : skip + limit - len(entries)]
-                entries.extend(enumerate(take, first + skip))
-                if len(entries) >= limit:
-                    break
-            chunks.close()
+                for seq, frame in enumerate(_decode_chunk(body)[skip:], first + skip):
+                    total += frame.size
+                    if entries and total > max_bytes:
+                        return entries
+                    entries.append((seq, frame))
+                    if len(entries) >= limit:
+                        return entries
         return entries
 
     def held(self) -> list[Entry]:
         """The entries that the last acknowledgement held back, in order."""
-        with _translated(self.path):
+        with self._file.translated():
             rows = self._db.execute("SELECT seq, body FROM held ORDER BY seq").fetchall()
         return [(seq, _decode_frame(body)) for seq, body in rows]
 
     def acknowledge(self, upto: int, held: Sequence[Entry] = ()) -> None:
         """Everything up to and including ``upto`` is done, but for the entries held back."""
-        with self._transaction():
+        now = time.monotonic()
+        is_due, more, freed = now >= self._expire_at, False, 0
+        kept = dict(held)
+        with self._file.transaction():
             self._db.execute("UPDATE progress SET acknowledged = ?", (upto,))
-            self._db.execute("DELETE FROM held")
             self._db.executemany(
-                "INSERT INTO held VALUES (?, ?)", [(seq, _encode(frame)) for seq, frame in held]
+                "DELETE FROM held WHERE seq = ?", [(seq,) for seq in self._held - kept.keys()]
             )
-            self._db.execute(
-                "DELETE FROM chunk WHERE last_seq <= ? AND received_at <= ?",
-                (upto, time.time_ns() - self._keep_ns),
+            self._db.executemany(
+                "INSERT INTO held VALUES (?, ?)",
+                [(seq, _encode(kept[seq])) for seq in kept.keys() - self._held],
             )
-            left = self._one("SELECT coalesce(sum(bytes), 0) FROM chunk")
+            if is_due:
+                freed, more = self._expire(upto)
         self._acknowledged = upto
-        self._bytes = left
+        self._held = set(kept)
+        self._bytes -= freed
+        if is_due and not more:
+            self._expire_at = now + EXPIRE_EVERY_S
+
+    def _expire(self, upto: int) -> tuple[int, bool]:
+        """Delete a portion of what is kept long enough: its bytes, and whether more is due."""
+        before = time.time_ns() - self._keep_ns
+        freed, last, more = 0, 0, False
+        oldest = self._db.execute(
+            "SELECT last_seq, bytes, received_at FROM chunk WHERE last_seq <= ? "
+            "ORDER BY last_seq LIMIT ?",
+            (upto, EXPIRED_CHUNKS + 1),
+        ).fetchall()
+        for index, (last_seq, size, received_at) in enumerate(oldest):
+            if received_at > before:
+                break
+            if index == EXPIRED_CHUNKS or freed >= EXPIRED_BYTES:
+                more = True
+                break
+            freed, last = freed + size, last_seq
+        self._db.execute("DELETE FROM chunk WHERE last_seq <= ?", (last,))
+        return freed, more
+
+    @property
+    def dead_letters_dropped(self) -> int:
+        """How many dead letters this process gave up at their limit."""
+        return self._dead.dropped
 
     def put(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
         """Keep dead letters; one whose sequence number is there already is not put twice."""
-        now = time.time_ns()
-        rows = [
-            (seq, now, type(error).__name__, _code(error), str(error), _encode(frame))
-            for (seq, frame), error in letters
-        ]
-        with self._transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?)", rows
-            )
+        self._dead.put(letters)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """All dead letters, oldest first."""
-        with _translated(self.path):
-            rows = self._db.execute(
-                "SELECT seq, at, error, code, reason, body FROM dead_letter ORDER BY seq"
-            ).fetchall()
-        return [
-            DeadLetter(
-                seq=seq, at=at, error=error, code=code, reason=reason, frame=_decode_frame(body)
-            )
-            for seq, at, error, code, reason, body in rows
-        ]
+        """All dead letters that are kept, oldest first."""
+        return self._dead.all()
 
     def close(self) -> None:
         """Close the file and give it free for another process."""
-        self._db.close()
-        self._lock.close()
-
-
-def _code(error: RavenwhError) -> str:
-    return error.code if isinstance(error, Rejected) else type(error).__name__.upper()
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """Hold the journal for this process; the kernel gives it free when the process ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = path.with_suffix(".lock").open("ab")
-    except OSError as error:
-        raise Unavailable(
-            f"the journal {path} cannot be opened: {error.strerror}; "
-            "give this user the folder, or set journal.dir to another",
-            needs_person=True,
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        raise Refused(
-            f"the journal {path} is in use by another process: is the same runner running twice? "
-            "(stop it, or give this one another journal.dir)"
-        ) from error
-    return handle
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says into the error whose class is the action."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise JournalFull(f"the disk of {path} is full: {os.strerror(28)}") from error
-        raise Unavailable(f"the journal {path} failed: {error}", needs_person=True) from error
+        self._file.close()

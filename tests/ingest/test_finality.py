@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ravenwh.domain.messages import Candle
-from ravenwh.ingest import Finality
+from ravenwh.domain.register import Register
+from ravenwh.domain.version import version_of
+from ravenwh.ingest import Finality, finality
 from ravenwh.ports import Frame
+from ravenwh.warehouse.rows import kline_values
+from ravenwh.warehouse.write import _version
 from tests.warehouse.conftest import MINUTE, START, candle
 
 GRACE = 5_000_000_000
-FRAME = Frame("f", b"", b"", b"", 0)
+FRAME = Frame("f", b"", b"", b"", START)
 
 
 class Fed:
@@ -110,3 +116,94 @@ def test_every_version_is_final_held_or_replaced(versions: list[tuple[int, bool,
     assert {START + minute * MINUTE for minute, _, _ in versions} - seen <= {
         START + newest * MINUTE
     }
+
+
+DAY_S = 86_400
+
+
+@pytest.mark.parametrize("changes", [{"at_s": 3 * DAY_S}, {"open_time": START + 10**17}])
+def test_a_time_in_the_far_future_goes_on_and_moves_no_clock(changes: dict[str, Any]) -> None:
+    fed = Fed()
+    fed.offer(1, closed=False, at_s=10)
+    assert fed.offer(1, closed=False, **changes) == [2]
+    assert fed.passed() == []
+    assert fed.offer(1, closed=False, at_s=20) == []  # neither final nor replaced by the wrong one
+    assert fed.offer(1, closed=True, at_s=60) == [4]
+    assert fed.offer(2, closed=False, symbol="ETHUSDT", at_s=1) == []
+    assert fed.passed() == []
+
+
+def test_a_clock_that_is_ahead_by_seconds_counts() -> None:
+    fed = Fed()
+    fed.offer(0, closed=False, at_s=30)
+    fed.offer(0, closed=False, symbol="ETHUSDT", at_s=90)
+    assert fed.passed() == [1, 2]
+
+
+@pytest.mark.parametrize("late_s", [59, 61])
+def test_a_closed_version_goes_before_open_ones_in_both_orders(late_s: float) -> None:
+    fed = Fed()
+    assert fed.offer(0, closed=False, at_s=late_s) == []
+    assert fed.offer(0, closed=True, at_s=60) == [2]
+    fed = Fed()
+    assert fed.offer(0, closed=True, at_s=60) == [1]
+    assert fed.offer(0, closed=False, at_s=late_s) == []
+    assert (fed.replaced, len(fed.finality)) == (1, 0)
+    assert fed.offer(1, closed=True, at_s=60) == [3]
+
+
+NUMBERS = st.sampled_from([1.0, 2.0])
+VERSIONS = st.builds(
+    candle,
+    closed=st.booleans(),
+    event_time=st.integers(START, START + 2),
+    close=st.sampled_from([100.0, 101.0]),
+    volume=NUMBERS,
+    quote_volume=st.none() | NUMBERS,
+    trade_count=st.none() | st.integers(0, 1),
+    taker_buy_volume=st.none() | NUMBERS,
+    taker_buy_quote_volume=st.none() | NUMBERS,
+)
+
+
+def value_in_table(versions: list[Candle]) -> tuple[Any, ...]:
+    """What the table holds of the first kline after these versions and the next kline's."""
+    one = Finality(grace_ns=GRACE)
+    sent: list[Candle] = []
+    for number, version in enumerate([*versions, candle(1)]):
+        sent += [final for _, final in one.offer((number, FRAME), version)[0]]
+    return max((row(version) for version in sent if version.open_time == START), key=_version)
+
+
+def row(version: Candle) -> tuple[Any, ...]:
+    return kline_values(version, Register().series_instrument(version.venue, version.symbol))
+
+
+@given(
+    st.lists(VERSIONS, min_size=1, max_size=6).flatmap(
+        lambda versions: st.tuples(st.just(versions), st.permutations(versions))
+    )
+)
+def test_the_order_of_the_versions_of_a_kline_does_not_matter(
+    orders: tuple[list[Candle], list[Candle]],
+) -> None:
+    first, second = orders
+    assert value_in_table(first) == value_in_table(second)
+
+
+@given(VERSIONS, VERSIONS)
+def test_versions_are_ordered_as_the_table_orders_them(one: Candle, other: Candle) -> None:
+    assert (version_of(one) > version_of(other)) == (_version(row(one)) > _version(row(other)))
+
+
+def test_the_streams_are_bounded_and_no_held_kline_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finality, "REMEMBERED", 10)
+    fed = Fed()
+    out = [fed.offer(0, closed=False, symbol=f"S{n}", venue=f"V{n}") for n in range(25)]
+    assert out == [[]] * 10 + [[n] for n in range(1, 16)]  # those that waited longest
+    assert [seq for seq, _ in fed.finality.held()] == list(range(16, 26))
+    fed.offer(0, closed=True, symbol="S24", venue="V24")
+    one = fed.finality
+    assert 0 < len(one._newest) <= 10
+    assert 0 < len(one._closed) <= 10
+    assert 0 < len(one._clock) <= 10

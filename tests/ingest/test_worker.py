@@ -11,12 +11,12 @@ import attrs
 import pytest
 from loguru import logger
 
-from ravenwh.domain.errors import RavenwhError, Rejected, TooLarge, Unavailable
+from ravenwh.domain.errors import JournalFull, RavenwhError, Rejected, TooLarge, Unavailable
 from ravenwh.domain.messages import Candle, Message
 from ravenwh.feed import wire
 from ravenwh.ingest import Counts, Finality, Limits, Worker
 from ravenwh.journal import Store
-from ravenwh.ports import Frame, WriteResult
+from ravenwh.ports import Entry, Frame, WriteResult
 from tests.warehouse.conftest import START, candle
 
 FAST = Limits(
@@ -24,6 +24,7 @@ FAST = Limits(
     flush_after_s=0.01,
     retry_initial_s=0.001,
     retry_max_s=0.002,
+    room_retry_s=0.01,
     shutdown_grace_s=5,
     receive_frames=7,
 )
@@ -79,6 +80,34 @@ class Table:
         )
 
 
+class Failing(Store):
+    """A journal on a disk that fails as it is told to: one failure is used up by each call."""
+
+    failures: dict[str, list[RavenwhError]]
+    largest_read = 0
+
+    def _fail(self, name: str) -> None:
+        if failures := self.failures.get(name):
+            raise failures.pop(0)
+
+    def append(self, frames: Sequence[Frame]) -> int:
+        self._fail("append")
+        return super().append(frames)
+
+    def put(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
+        self._fail("put")
+        super().put(letters)
+
+    def acknowledge(self, upto: int, held: Sequence[Entry] = ()) -> None:
+        self._fail("acknowledge")
+        super().acknowledge(upto, held)
+
+    def read(self, after: int, limit: int, max_bytes: int) -> list[Entry]:
+        entries = super().read(after, limit, max_bytes)
+        self.largest_read = max(self.largest_read, sum(frame.size for _, frame in entries))
+        return entries
+
+
 def frame_of(message: Message) -> Frame:
     topic, payload = wire.encode(message)
     return Frame("f", topic, wire.header(1, 1), payload, START)
@@ -99,11 +128,16 @@ class Bench:
     finality: Finality | None = None
     wants: Callable[[Message], bool] = is_candle
     max_bytes: int = 1 << 20
+    failures: dict[str, list[RavenwhError]] = attrs.field(factory=dict)
+    stop: asyncio.Event = attrs.field(factory=asyncio.Event)
+    lines: list[str] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Worker[Candle]]:
         """The worker while it runs; at the end it is stopped and its counts add up."""
-        store = Store(self.path, max_bytes=self.max_bytes, keep_s=0)
+        store = Failing(self.path, max_bytes=self.max_bytes, keep_s=0)
+        store.failures = self.failures
+        handler = logger.add(lambda line: self.lines.append(str(line)), format="{message}")
         worker = Worker[Candle](
             source=self.source,
             decode=wire.decode,
@@ -114,11 +148,11 @@ class Bench:
             limits=self.limits,
             finality=self.finality,
         )
-        stop = asyncio.Event()
-        task = asyncio.create_task(worker.run(stop))
+        self.stop.clear()
+        task = asyncio.create_task(worker.run(self.stop))
         try:
             yield worker
-            stop.set()
+            self.stop.set()
             counts = await asyncio.wait_for(task, 20)
             settled = counts.written + counts.unchanged + counts.folded + counts.dead
             assert counts.received + counts.recovered == (
@@ -127,6 +161,7 @@ class Bench:
         finally:
             task.cancel()
             store.close()
+            logger.remove(handler)
 
     async def until(self, worker: Worker[Candle], settled: Callable[[Counts], bool]) -> None:
         """Return when the counts are as asked; they change only when the worker runs."""
@@ -159,16 +194,10 @@ async def test_what_nobody_can_read_is_a_dead_letter_and_the_rest_goes_on(bench:
 
 
 async def test_a_cause_is_told_once_a_topic_and_every_letter_is_kept(bench: Bench) -> None:
-    lines: list[str] = []
-    handler = logger.add(lambda line: lines.append(str(line)), format="{message}")
-    try:
-        broken = [broken_frame(symbol, n) for n in range(40) for symbol in ("AAA", "BBB")]
-        bench.source.feed(broken)
-        async with bench.running() as worker:
-            await bench.until(worker, lambda counts: counts.dead == 80)
-    finally:
-        logger.remove(handler)
-    told = [line for line in lines if line.startswith("DEAD_LETTER")]
+    bench.source.feed([broken_frame(symbol, n) for n in range(40) for symbol in ("AAA", "BBB")])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.dead == 80)
+    told = [line for line in bench.lines if line.startswith("DEAD_LETTER")]
     assert len(told) == 2
     store = Store(bench.path)
     assert len(store.dead_letters()) == 80
@@ -261,3 +290,116 @@ async def test_a_part_that_dies_ends_the_worker_with_its_reason(bench: Bench) ->
         async with bench.running() as worker:
             await bench.until(worker, lambda counts: not bench.table.failures)
     assert caught.group_contains(RuntimeError, match="bug")
+
+
+DISK_FULL = [JournalFull("the disk is full"), Unavailable("the disk fails", needs_person=True)]
+
+
+@pytest.mark.parametrize("error", DISK_FULL)
+async def test_reading_goes_on_when_the_disk_has_room_again_though_nothing_is_flushed(
+    bench: Bench, error: RavenwhError
+) -> None:
+    bench.failures["append"] = [error] * 3
+    bench.source.feed([frame_of(candle(minute)) for minute in range(3)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 3)
+        assert worker.counts.lost == 0
+    told = [line for line in bench.lines if line.startswith(("JOURNAL_FULL", "JOURNAL_UNAV"))]
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("call", ["put", "acknowledge"])
+@pytest.mark.parametrize("error", DISK_FULL)
+async def test_a_disk_that_fails_after_the_commit_is_tried_until_it_is_back(
+    bench: Bench, call: str, error: RavenwhError
+) -> None:
+    bench.failures[call] = [error] * 5
+    bench.source.feed([frame_of(candle(0)), broken_frame("AAA", 1)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 1 and counts.dead == 1)
+        assert not bench.failures[call]
+    store = Store(bench.path)
+    assert (store.acknowledged, len(store.dead_letters())) == (2, 1)
+    store.close()
+
+
+async def test_frames_that_arrive_together_may_be_more_than_the_journal_holds(bench: Bench) -> None:
+    frames = [frame_of(candle(minute)) for minute in range(200)]
+    bench.max_bytes = 25 * frames[0].size
+    bench.limits = attrs.evolve(FAST, receive_frames=2000)
+    bench.source.feed(frames)
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 200)
+        assert worker.counts.lost == 0
+
+
+async def test_a_frame_that_no_journal_holds_is_lost_counted_and_told(bench: Bench) -> None:
+    bench.max_bytes = 4000
+    huge = Frame("f", b"BINANCE_SPOT:CANDLE:BTCUSDT ", wire.header(1, 1), b"\xc1" * 5000, START)
+    bench.source.feed([frame_of(candle(0)), huge, frame_of(candle(1))])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written == 2)
+        assert (worker.counts.lost, worker.counts.received) == (1, 2)
+    assert bench.lines.count("FRAMES_LOST\n") == 1
+
+
+async def test_a_full_file_loses_nothing_and_goes_on_with_room(bench: Bench) -> None:
+    bench.table.failures = [Unavailable("away") for _ in range(10**6)]
+    bench.source.feed([frame_of(candle(minute)) for minute in range(400)])
+    async with bench.running() as worker:
+        assert isinstance(worker.journal, Store)
+        limit = worker.journal._db.execute("PRAGMA max_page_count = 20").fetchone()
+        assert limit == (20,)
+        async with asyncio.timeout(20):
+            while "JOURNAL_FULL\n" not in bench.lines:  # noqa: ASYNC110  a turn of the loop
+                await asyncio.sleep(0)
+        assert worker.counts.received < 400
+        worker.journal._db.execute("PRAGMA max_page_count = 1000").fetchone()
+        bench.table.failures.clear()
+        await bench.until(worker, lambda counts: counts.written == 400)
+        assert worker.counts.lost == 0
+
+
+async def test_a_batch_closes_by_bytes_and_no_more_is_read(bench: Bench) -> None:
+    frames = [frame_of(candle(minute)) for minute in range(60)]
+    size = max(frame.size for frame in frames)
+    bench.limits = attrs.evolve(
+        FAST, batch_rows=1000, batch_bytes=6 * size, flush_after_s=60, receive_frames=100
+    )
+    bench.source.feed(frames)
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.written >= 50)
+        assert isinstance(worker.journal, Failing)
+        assert worker.journal.largest_read <= 6 * size
+    assert set(bench.table.batches[:-1]) <= {6, 7}
+
+
+async def test_dead_letters_count_for_the_size_of_a_batch(bench: Bench) -> None:
+    bench.limits = attrs.evolve(FAST, batch_rows=10, flush_after_s=60)
+    bench.source.feed([broken_frame("AAA", number) for number in range(30)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.dead == 30)
+
+
+async def test_a_stop_in_an_outage_is_followed_by_one_last_write(bench: Bench) -> None:
+    away: list[RavenwhError] = [Unavailable("away") for _ in range(10**6)]
+    bench.table.failures = away
+    bench.limits = attrs.evolve(FAST, retry_initial_s=30, retry_max_s=60)
+    bench.source.feed([frame_of(candle(minute)) for minute in range(5)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: bool(bench.table.batches))
+        away.clear()  # it is back, and the worker still waits
+        bench.stop.set()
+    assert worker.counts.written == 5
+
+
+async def test_what_the_last_write_does_not_bring_home_stays_in_the_journal(bench: Bench) -> None:
+    bench.table.failures = [Unavailable("away") for _ in range(10**6)]
+    bench.limits = attrs.evolve(FAST, retry_initial_s=30, retry_max_s=60)
+    bench.source.feed([frame_of(candle(minute)) for minute in range(5)])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: bool(bench.table.batches))
+        before = len(bench.table.batches)
+    assert len(bench.table.batches) == before + 1
+    assert (worker.counts.written, worker.in_journal) == (0, 5)
+    assert "SHUTDOWN_GRACE_OVER\n" not in bench.lines

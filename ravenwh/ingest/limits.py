@@ -1,0 +1,50 @@
+"""What bounds a worker, and what it counts."""
+
+from __future__ import annotations
+
+import attrs
+
+from ravenwh.ingest.backoff import Backoff
+
+__all__ = ["Counts", "Limits"]
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """When a batch closes, and how long the worker waits for what is away. Times in seconds.
+
+    ``batch_bytes`` are those of frames. What one read of the journal brings is held by the same
+    limit, and so are the chunks that the journal is given.
+    """
+
+    batch_rows: int = 5000
+    batch_bytes: int = 4 << 20
+    flush_after_s: float = 0.5
+    receive_frames: int = 2000
+    retry_initial_s: float = 0.1
+    retry_max_s: float = 30.0
+    room_retry_s: float = 1.0
+    shutdown_grace_s: float = 10.0
+
+    def backoff(self) -> Backoff:
+        """The waits for one thing that is away."""
+        return Backoff(initial_s=self.retry_initial_s, max_s=self.retry_max_s)
+
+
+@attrs.define
+class Counts:
+    """Frames since the start, by what became of them.
+
+    ``received + recovered = written + unchanged + folded + dead + ignored``, and what is in the
+    journal; ``lost`` counts frames that never came into it: one that is larger than all of its
+    room, and those in hand when the process was told to stop while it was full.
+    """
+
+    received: int = 0
+    recovered: int = 0
+    written: int = 0
+    unchanged: int = 0
+    folded: int = 0
+    dead: int = 0
+    ignored: int = 0
+    lost: int = 0
