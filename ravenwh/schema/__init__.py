@@ -1,12 +1,13 @@
 """The star schema as data: every table of the mart, declared once.
 
-Owns the tables, their columns, keys and constraint names, and nothing that runs. Offers
-``metadata`` (home schema ``mart``) and :func:`metadata_for` for another schema name. Alembic
-compares against it, the warehouse derives its statements from it. Tested by migrating an empty
-database and asking ``alembic check`` for differences.
+Owns the tables, their columns, keys and constraint names, what makes them hypertables, the rollups
+and the views, and nothing that runs. All of it is in ``Base.metadata``, under the home schema
+``mart``. Alembic compares against it, the warehouse derives its statements from it. Tested by
+migrating an empty database on each engine level and asking ``alembic check`` for differences.
 """
 
-from ravenwh.schema.base import HOME_SCHEMA, Base, metadata_for
+from ravenwh.schema.aggregates import ROLLUPS, VIEWS
+from ravenwh.schema.base import HOME_SCHEMA, Base
 from ravenwh.schema.dimensions import (
     DIMENSIONS,
     SYMBOLS,
@@ -23,8 +24,10 @@ __all__ = [
     "DIMENSIONS",
     "HOME_SCHEMA",
     "KLINES",
+    "ROLLUPS",
     "SOURCES",
     "SYMBOLS",
+    "VIEWS",
     "Base",
     "Coin",
     "Dimension",
@@ -34,5 +37,4 @@ __all__ = [
     "Quote",
     "SeriesFact",
     "Symbol",
-    "metadata_for",
 ]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
-__all__ = ["HOME_SCHEMA", "Base", "metadata_for"]
+__all__ = ["HOME_SCHEMA", "Base"]
 
 HOME_SCHEMA = "mart"
 """The schema name in the models and in the shipped migrations; settings may give another."""
@@ -34,13 +34,3 @@ class Base(DeclarativeBase):
         timedelta: sa.Interval(),
         dict[str, Any]: JSONB(),
     }
-
-
-def metadata_for(schema: str) -> sa.MetaData:
-    """The tables under another schema name, for comparison with a database that uses it."""
-    if schema == HOME_SCHEMA:
-        return Base.metadata
-    copy = sa.MetaData(schema=schema, naming_convention=NAMING)
-    for table in Base.metadata.sorted_tables:
-        table.to_metadata(copy, schema=schema)
-    return copy

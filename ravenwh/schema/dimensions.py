@@ -16,6 +16,7 @@ from sqlalchemy.schema import SchemaItem
 
 from ravenwh.domain.instrument import Contract
 from ravenwh.schema.base import HOME_SCHEMA, Base
+from ravenwh.timescale import Reference
 
 __all__ = [
     "DIMENSIONS",
@@ -53,6 +54,7 @@ class SoftDelete:
         return (
             sa.CheckConstraint("is_deleted = (deleted_date IS NOT NULL)", name="deleted_has_date"),
             sa.CheckConstraint(one_of("origin", ("seed", "feed")), name="origin"),
+            Reference(),
         )
 
 

@@ -1,12 +1,14 @@
 """The facts of the star: one row a series and period.
 
-A fact is declared by naming its value columns on :class:`SeriesFact`; key, foreign keys and
-provenance come from there, and the warehouse derives its upsert from the finished table.
+A fact is declared by naming its value columns on :class:`SeriesFact`; key, foreign keys,
+provenance and the hypertable come from there, and the warehouse derives its upsert from the
+finished table.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
@@ -14,8 +16,12 @@ from sqlalchemy.schema import SchemaItem
 
 from ravenwh.schema.base import HOME_SCHEMA, Base
 from ravenwh.schema.dimensions import Coin, Exchange, Interval, Quote, one_of
+from ravenwh.timescale import Columnstore, Distributed, Hypertable
 
 __all__ = ["KLINES", "SOURCES", "Kline", "SeriesFact"]
+
+IDS = ("coin_id", "quote_id", "exchange_id", "interval_id")
+"""The series of a row."""
 
 SOURCES = ("stream", "rest", "archive", "built")
 """Where a row may come from, lowest rank first.
@@ -31,6 +37,8 @@ class SeriesFact:
     the writer's at the first write and never moved, ``revised_at`` the writer's when a value last
     changed.
     """
+
+    ORDER_BY: ClassVar[str] = "open_time DESC"
 
     coin_id: Mapped[int] = mapped_column(
         sa.ForeignKey(Coin.coin_id), primary_key=True, sort_order=-50
@@ -54,7 +62,15 @@ class SeriesFact:
     @declared_attr.directive
     @classmethod
     def __table_args__(cls) -> tuple[SchemaItem, ...]:
-        return (sa.CheckConstraint(one_of("source", SOURCES), name="source"),)
+        return (
+            sa.CheckConstraint(one_of("source", SOURCES), name="source"),
+            Hypertable(
+                "open_time",
+                chunk="7 days",
+                columnstore=Columnstore(segmentby=IDS, orderby=cls.ORDER_BY, after="14 days"),
+            ),
+            Distributed("coin_id"),
+        )
 
 
 class Kline(SeriesFact, Base):
@@ -76,6 +92,83 @@ class Kline(SeriesFact, Base):
     trade_count: Mapped[int | None] = mapped_column(sa.BigInteger)
     taker_buy_volume: Mapped[float | None]
     taker_buy_quote_volume: Mapped[float | None]
+
+
+class BarFact(SeriesFact):
+    """A bar: OHLCV of trades by activity, not by the clock.
+
+    ``bar_seq`` numbers, from 0, the bars of a series with the same ``open_time``; ``close_time``
+    is that of the last trade. Volumes are in coins, ticks are trades. ``after_gap`` says that
+    trades may be missing before or in it.
+    """
+
+    ORDER_BY: ClassVar[str] = "open_time DESC, bar_seq DESC"
+
+    bar_seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, sort_order=-45)
+    close_time: Mapped[datetime]
+    open: Mapped[float]
+    high: Mapped[float]
+    low: Mapped[float]
+    close: Mapped[float]
+    volume: Mapped[float | None]
+    buy_ticks: Mapped[int | None] = mapped_column(sa.BigInteger)
+    sell_ticks: Mapped[int | None] = mapped_column(sa.BigInteger)
+    total_ticks: Mapped[int | None] = mapped_column(sa.BigInteger)
+    after_gap: Mapped[bool] = mapped_column(server_default=sa.false())
+
+
+class TickImbalance(BarFact, Base):
+    """Tick imbalance bars; ``theta`` is the signed count of trades at the bar's end."""
+
+    __tablename__ = "fact__tick_imbalance"
+
+    theta: Mapped[float] = mapped_column(sort_order=50)
+
+
+class TickRun(BarFact, Base):
+    """Tick run bars; ``theta`` is the larger count of buys or sells at the bar's end."""
+
+    __tablename__ = "fact__tick_run"
+
+    theta: Mapped[float] = mapped_column(sort_order=50)
+
+
+class VolumeImbalance(BarFact, Base):
+    """Volume imbalance bars; ``theta`` is the signed volume, in coins, at the bar's end."""
+
+    __tablename__ = "fact__volume_imbalance"
+
+    theta: Mapped[float] = mapped_column(sort_order=50)
+
+
+class Vpin(BarFact, Base):
+    """Volume buckets with VPIN, a fraction from 0 to 1, and the volume bought and sold, in coins."""
+
+    __tablename__ = "fact__vpin"
+
+    vpin: Mapped[float] = mapped_column(sort_order=50)
+    buy_volume: Mapped[float] = mapped_column(sort_order=51)
+    sell_volume: Mapped[float] = mapped_column(sort_order=52)
+
+
+class Funding(SeriesFact, Base):
+    """Funding: ``rate`` is the fraction paid at ``next_funding_time``, prices in quote units."""
+
+    __tablename__ = "fact__funding"
+
+    rate: Mapped[float]
+    mark_price: Mapped[float | None]
+    index_price: Mapped[float | None]
+    next_funding_time: Mapped[datetime | None]
+
+
+class OpenInterest(SeriesFact, Base):
+    """Open interest in coins, and its value in quote units."""
+
+    __tablename__ = "fact__open_interest"
+
+    open_interest: Mapped[float | None]
+    open_interest_value: Mapped[float | None]
 
 
 KLINES: sa.Table = Base.metadata.tables[f"{HOME_SCHEMA}.{Kline.__tablename__}"]

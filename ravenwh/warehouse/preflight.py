@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ravenwh.domain.errors import RavenwhError
 from ravenwh.domain.finding import Finding
-from ravenwh.schema import DIMENSIONS, KLINES, SYMBOLS
+from ravenwh.schema import Base
 from ravenwh.warehouse.errors import state_of, translate
 
 __all__ = ["Check", "findings_on", "rights"]
@@ -20,7 +20,7 @@ Check = Callable[[AsyncConnection], Awaitable[Finding]]
 
 NO_RIGHT = "42501"
 
-NEEDED = (*(d.table for d in DIMENSIONS), SYMBOLS, KLINES)
+NEEDED = tuple(table for table in Base.metadata.sorted_tables if not table.is_view)
 RIGHTS = ["SELECT", "INSERT", "UPDATE"]
 """What a runner does to the tables; it needs no right to create or delete."""
 

@@ -1,0 +1,138 @@
+"""A native server with the community TimescaleDB: the one that is named, or one of our own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import attrs
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from ravenwh.embedded import EmbeddedPostgres
+from tests.engines.node import Missing
+from tests.servers import SETTINGS, open_folder
+
+DSN = "RAVENWH_TEST_TIMESCALE_DSN"
+CONNECT_S = 5
+
+PRELOADED = SETTINGS | {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    # a scheduler for each database that a test has, and room for the jobs of some of them
+    "timescaledb.max_background_workers": "8",
+    "max_worker_processes": "27",
+}
+
+LOOK = """
+SELECT (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'),
+       current_setting('timescaledb.license', true),
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+"""
+
+
+@attrs.frozen(kw_only=True)
+class NativeServer:
+    """A running server that has TimescaleDB; ``dsn`` is a superuser's."""
+
+    dsn: str = attrs.field(repr=False)
+    version: str
+
+    @contextmanager
+    def fresh_database(self, *, extension: bool = True) -> Iterator[str]:
+        """The URL, for SQLAlchemy with asyncpg, of a new database; dropped afterwards."""
+        name = f"test_{uuid4().hex[:12]}"
+        named = sql.Identifier(name)
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(named))
+        try:
+            if extension:
+                with psycopg.connect(self._url(name, "postgresql"), autocommit=True) as connection:
+                    connection.execute("CREATE EXTENSION timescaledb")
+            yield self._url(name, "postgresql+asyncpg")
+        finally:
+            with psycopg.connect(self.dsn, autocommit=True) as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(named))
+
+    def _url(self, database: str, drivername: str) -> str:
+        url = sa.make_url(self.dsn).set(drivername=drivername, database=database)
+        return url.render_as_string(hide_password=False)
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """An installation of PostgreSQL that has the extension's files."""
+
+    bin_dir: Path
+    version: str
+
+
+@contextmanager
+def native_server() -> Iterator[NativeServer]:
+    """The server that RAVENWH_TEST_TIMESCALE_DSN names, or else a throw-away one.
+
+    Raises Missing where there is neither.
+    """
+    dsn = os.environ.get(DSN)
+    if dsn is not None:
+        yield named_server(dsn)
+        return
+    installed = find_installed()
+    with (
+        open_folder() as folder,
+        EmbeddedPostgres(
+            root=folder / "pg", bin_dir=installed.bin_dir, durable=False, settings=PRELOADED
+        ) as used,
+    ):
+        yield NativeServer(dsn=used.libpq_url, version=installed.version)
+
+
+def named_server(dsn: str) -> NativeServer:
+    """The server of a DSN, looked at. Raises Missing where the tests cannot use it."""
+    plain = sa.make_url(dsn).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        with psycopg.connect(plain, connect_timeout=CONNECT_S) as connection:
+            found = connection.execute(LOOK).fetchone()
+    except psycopg.OperationalError as error:
+        raise Missing(f"the server of {DSN} does not answer: {str(error).strip()}") from error
+    assert found
+    version, licence, is_superuser = found
+    if version is None:
+        raise Missing(f"the server of {DSN} does not have TimescaleDB")
+    if licence == "apache":
+        raise Missing(f"TimescaleDB {version} of {DSN} runs under the apache licence")
+    if not is_superuser:
+        raise Missing(f"the role of {DSN} is no superuser")
+    return NativeServer(dsn=plain, version=version)
+
+
+def find_installed() -> Installed:
+    """The local PostgreSQL, if it has TimescaleDB. Raises Missing where not."""
+    unset = f"{DSN} is not set"
+    program = shutil.which("pg_config")
+    if program is None:
+        raise Missing(f"{unset}, and no pg_config on PATH leads to a local PostgreSQL")
+    said = subprocess.run(
+        [program, "--bindir", "--sharedir", "--pkglibdir", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    ).stdout.splitlines()
+    if len(said) < 4:
+        raise Missing(f"{unset}, and {program} does not work")
+    bin_dir, share, library = (Path(each) for each in said[:3])
+    control = share / "extension" / "timescaledb.control"
+    if not all((bin_dir / each).is_file() for each in ("postgres", "initdb")):
+        raise Missing(f"{unset}, and the local {said[3]} has no server in {bin_dir}")
+    if not control.is_file() or not (library / "timescaledb.so").is_file():
+        raise Missing(f"{unset}, and the local {said[3]} has no TimescaleDB")
+    version = re.search(r"^default_version\s*=\s*'([^']+)'", control.read_text(), re.MULTILINE)
+    return Installed(bin_dir=bin_dir, version=version[1] if version else "of unknown version")
