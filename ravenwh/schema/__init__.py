@@ -1,9 +1,10 @@
 """The star schema as data: every table of the mart, declared once.
 
 Owns the tables, their columns, keys and constraint names, what makes them hypertables, the rollups
-and the views, and nothing that runs. All of it is in ``Base.metadata``, under the home schema
-``mart``. Alembic compares against it, the warehouse derives its statements from it. Tested by
-migrating an empty database on each engine level and asking ``alembic check`` for differences.
+and the views, and nothing that runs. Offers ``Base.metadata``, which holds all of it under the home
+schema ``mart``: Alembic compares against it, the warehouse derives its statements from it. A
+declaration that breaks a rule fails at import. Tested by migrating an empty database on each engine
+level and asking ``alembic check`` for differences.
 """
 
 from ravenwh.schema.aggregates import ROLLUPS, VIEWS

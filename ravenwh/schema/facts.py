@@ -142,7 +142,7 @@ class VolumeImbalance(BarFact, Base):
 
 
 class Vpin(BarFact, Base):
-    """Volume buckets with VPIN, a fraction from 0 to 1, and the volume bought and sold, in coins."""
+    """Volume buckets with VPIN (a fraction, 0 to 1) and the volume bought and sold, in coins."""
 
     __tablename__ = "fact__vpin"
 

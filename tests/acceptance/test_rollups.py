@@ -114,10 +114,16 @@ async def all_agree(engine: AsyncEngine, folder: Path) -> None:
 
 
 @pytest.fixture
-async def rollups(each_engine: EngineDatabase) -> AsyncIterator[AsyncEngine]:
-    """An engine on a migrated and empty mart, on each engine level."""
+def migrated(each_engine: EngineDatabase) -> str:
+    """The URL of a migrated and empty mart, on each engine."""
     migrate(each_engine.url)
-    engine = make_engine(each_engine.url)
+    return each_engine.url
+
+
+@pytest.fixture
+async def rollups(migrated: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on it."""
+    engine = make_engine(migrated)
     yield engine
     await engine.dispose()
 

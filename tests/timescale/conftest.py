@@ -43,7 +43,8 @@ def database_on(dsn: str) -> Iterator[str]:
 def community_place() -> Iterator[Place]:
     """An empty database on a server with TimescaleDB; the extension is not yet made."""
     if DSN is None:
-        skip_or_fail("timescale_server", "RAVENWH_TEST_TIMESCALE_DSN names no server with TimescaleDB")
+        reason = "RAVENWH_TEST_TIMESCALE_DSN names no server with TimescaleDB"
+        skip_or_fail("timescale_server", reason)
     assert DSN
     with database_on(DSN) as url:
         yield Place(url=url, level="community")
