@@ -1,6 +1,6 @@
 """the mart.
 
-Revision: 0001, after . Created 2026-11-22 00:05:01.534119+00:00.
+Revision: 0001, after . Created 2026-11-22 01:05:14.770332+00:00.
 """
 
 from __future__ import annotations
@@ -84,6 +84,45 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("quote_id", name=op.f("pk_dim__quote")),
         sa.UniqueConstraint("quote", name=op.f("uq_dim__quote_quote")),
+        schema="mart",
+    )
+    op.create_table(
+        "ops__feed_gap",
+        sa.Column("feed_gap_id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("feed", sa.Text(), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=True),
+        sa.Column("first_seq", sa.BigInteger(), nullable=True),
+        sa.Column("last_seq", sa.BigInteger(), nullable=True),
+        sa.Column("start_time", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("end_time", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("missing", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("detected_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("repaired_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "num_nonnulls(epoch, first_seq, last_seq) = 3 OR num_nonnulls(start_time, end_time) = 2",
+            name=op.f("ck_ops__feed_gap_has_bounds"),
+        ),
+        sa.PrimaryKeyConstraint("feed_gap_id", name=op.f("pk_ops__feed_gap")),
+        sa.UniqueConstraint(
+            "feed",
+            "topic",
+            "epoch",
+            "first_seq",
+            "start_time",
+            name=op.f("uq_ops__feed_gap_feed_topic_epoch_first_seq_start_time"),
+            postgresql_nulls_not_distinct=True,
+        ),
+        schema="mart",
+    )
+    op.create_table(
+        "ops__refresh_due",
+        sa.Column("fact", sa.Text(), nullable=False),
+        sa.Column("day", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("changes", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("fact", "day", name=op.f("pk_ops__refresh_due")),
         schema="mart",
     )
     op.create_table(
@@ -1960,6 +1999,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("delisted_at IS NULL AND NOT is_deleted"),
     )
     op.drop_table("dim__symbol", schema="mart")
+    op.drop_table("ops__refresh_due", schema="mart")
+    op.drop_table("ops__feed_gap", schema="mart")
     op.drop_table("dim__quote", schema="mart")
     op.drop_table("dim__interval", schema="mart")
     op.drop_table("dim__exchange", schema="mart")

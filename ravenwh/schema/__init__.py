@@ -20,11 +20,14 @@ from ravenwh.schema.dimensions import (
     Symbol,
 )
 from ravenwh.schema.facts import KLINES, SOURCES, Kline, SeriesFact
+from ravenwh.schema.operations import FEED_GAPS, REFRESH_DUE, FeedGap, RefreshDue
 
 __all__ = [
     "DIMENSIONS",
+    "FEED_GAPS",
     "HOME_SCHEMA",
     "KLINES",
+    "REFRESH_DUE",
     "ROLLUPS",
     "SOURCES",
     "SYMBOLS",
@@ -33,9 +36,11 @@ __all__ = [
     "Coin",
     "Dimension",
     "Exchange",
+    "FeedGap",
     "Interval",
     "Kline",
     "Quote",
+    "RefreshDue",
     "SeriesFact",
     "Symbol",
 ]
