@@ -20,7 +20,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from ravenwh.schema import SOURCES
 
-__all__ = ["Upsert"]
+__all__ = ["Upsert", "counted"]
 
 PROVENANCE = ("event_time", "source", "ingested_at", "revised_at")
 BELOW_ALL = float("-inf")
@@ -55,12 +55,28 @@ class Upsert:
             for column in table.columns
             if column.name not in keys and column.name not in PROVENANCE
         )
-        return cls(table=table, keys=keys, values=values, statement=_statement(table, keys, values))
+        written = _written(table, keys, values, ())
+        return cls(table=table, keys=keys, values=values, statement=counted(written))
+
+    def written(self, *also: str) -> sa.CTE:
+        """The upsert as part of a larger statement, which holds :func:`counted` of it.
+
+        Its rows are those that were written: ``inserted``, ``revised``, and other columns.
+        """
+        return _written(self.table, self.keys, self.values, also)
 
 
-def _statement(
-    table: sa.Table, keys: tuple[str, ...], values: tuple[str, ...]
-) -> sa.Select[int, int]:
+def counted(written: sa.CTE) -> sa.Select[int, int]:
+    """How many were inserted, how many revised."""
+    return sa.select(
+        sa.func.count().filter(written.c.inserted).label("inserted"),
+        sa.func.count().filter(written.c.revised & ~written.c.inserted).label("revised"),
+    )
+
+
+def _written(
+    table: sa.Table, keys: tuple[str, ...], values: tuple[str, ...], also: tuple[str, ...]
+) -> sa.CTE:
     given = (*keys, *values, "event_time")
     batch = (
         sa.func.unnest(*(sa.bindparam(n, type_=ARRAY(table.c[n].type)) for n in given))
@@ -91,7 +107,7 @@ def _statement(
 
     new, old = rows.excluded, table.c
     changed = content(new).is_distinct_from(content(old))
-    written = (
+    return (
         rows.on_conflict_do_update(
             index_elements=list(keys),
             set_={n: new[n] for n in (*values, "event_time", "source")}
@@ -101,10 +117,7 @@ def _statement(
         .returning(
             (old.ingested_at == now).label("inserted"),
             sa.func.coalesce(old.revised_at == now, sa.false()).label("revised"),
+            *(old[n] for n in also),
         )
         .cte("written")
-    )
-    return sa.select(
-        sa.func.count().filter(written.c.inserted).label("inserted"),
-        sa.func.count().filter(written.c.revised & ~written.c.inserted).label("revised"),
     )
