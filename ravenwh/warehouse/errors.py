@@ -17,7 +17,7 @@ Action = type[RavenwhError]
 BY_STATE: dict[str, Action] = {
     # classes (the first two characters), https://www.postgresql.org/docs/current/errcodes-appendix.html
     "08": Unavailable,  # connection exceptions
-    "0A": Rejected,  # feature not supported, for this row
+    "0A": Unavailable,  # feature not supported: a setting or a frozen chunk, not the row
     "21": Rejected,  # cardinality violation
     "22": Rejected,  # data exceptions
     "23": Rejected,  # integrity violations
@@ -35,11 +35,12 @@ BY_STATE: dict[str, Action] = {
     # exceptions from the class's rule
     "23503": Unavailable,  # a dimension row went away between look-up and write: look up again
     "42501": Unavailable,  # insufficient privilege: a right can be granted
+    "42710": Unavailable,  # TimescaleDB was upgraded, and ends the sessions of the old version
     "53400": TooLarge,  # configuration limit: tuples decompressed by one statement
 }
 """SQLSTATE, or its class, to the action; the longer key wins."""
 
-PERSON = frozenset({"28", "3D", "42501"})
+PERSON = frozenset({"0A", "28", "3D", "42501"})
 """States that waiting alone does not mend."""
 
 

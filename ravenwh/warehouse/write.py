@@ -8,7 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 import sqlalchemy as sa
+from loguru import logger
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ravenwh.domain.errors import RavenwhError, Rejected, SeriesTaken, Unavailable
@@ -18,7 +20,9 @@ from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.ports import WriteResult
 from ravenwh.schema import DIMENSIONS
+from ravenwh.warehouse.compressed import by_series_and_day, is_over_limit, lift_limit
 from ravenwh.warehouse.dimensions import name_instruments, register, resolve
+from ravenwh.warehouse.due import Notes
 from ravenwh.warehouse.errors import translated
 from ravenwh.warehouse.upsert import BELOW_ALL, Upsert
 
@@ -64,7 +68,8 @@ class FactSink(Generic[MessageT]):
     """Writes messages of one kind into one fact.
 
     ``to_values`` gives the row of a message without its ids: open_time, the values in the table's
-    order, event_time; it raises Rejected. ``source`` is what the rows' provenance says.
+    order, event_time; it raises Rejected. ``source`` is what the rows' provenance says. ``notes``
+    keep the days whose rollups wait for a refresh, where there are refresh policies.
     """
 
     engine: AsyncEngine
@@ -72,18 +77,27 @@ class FactSink(Generic[MessageT]):
     upsert: Upsert
     to_values: Callable[[MessageT, Instrument], tuple[Any, ...]]
     source: str = "stream"
+    notes: Notes | None = None
     _series: dict[Key, _Series] = attrs.field(factory=dict, init=False)
 
     async def write(self, messages: Sequence[MessageT]) -> WriteResult:
-        """Commit the batch; a message that can never be a row is rejected, the others written."""
+        """Commit the batch; a message that can never be a row is rejected, the others written.
+
+        It is one transaction, or, where that decompresses too much, one for each series and day of
+        the batch. If then a later one fails, the earlier ones stay: written again they are
+        unchanged, and are counted as that.
+        """
+        written = 0
         with translated():
             async with self.engine.connect() as connection:
                 instruments = self._instruments(messages)
                 for _ in range(3):
                     await self._look_up(connection, messages, instruments)
                     batch = self._fold(messages, instruments)
-                    if await self._commit(connection, batch):
+                    batch.written = written
+                    if await self._commit_in_parts(connection, batch):
                         return batch.result()
+                    written = batch.written
                     self._series.clear()  # a dimension row was deleted: look all of them up again
         raise Unavailable("dimension rows are being deleted while they are written to")
 
@@ -162,21 +176,42 @@ class FactSink(Generic[MessageT]):
         batch.folded = folded
         return batch
 
-    async def _commit(self, connection: AsyncConnection, batch: _Batch) -> bool:
+    async def _commit_in_parts(self, connection: AsyncConnection, batch: _Batch) -> bool:
+        """All rows at once, or by series and day where that decompresses too much."""
+        try:
+            return await self._commit(connection, batch)
+        except DBAPIError as error:
+            if not is_over_limit(error):
+                raise
+        parts = [_Batch(rows=rows) for rows in by_series_and_day(batch.rows)]
+        logger.bind(rows=len(batch.rows), parts=len(parts)).info("BATCH_SPLIT")
+        for part in parts:
+            if not await self._commit(connection, part, unlimited=True):
+                return False
+            batch.written += part.written
+        return True
+
+    async def _commit(
+        self, connection: AsyncConnection, batch: _Batch, *, unlimited: bool = False
+    ) -> bool:
         """Write the rows and note how many changed; false where a dimension row is not alive."""
         if not batch.rows:
             return True
         columns = batch.columns(self.upsert.columns)
         distinct = {d.name: list(set(columns[d.id.name])) for d in DIMENSIONS}
         async with connection.begin():
+            if unlimited:
+                await lift_limit(connection)
             alive = (await connection.execute(ALIVE, distinct)).one()
             if any(getattr(alive, name) != len(ids) for name, ids in distinct.items()):
                 return False
+            now = datetime.now(UTC)
+            noting = self.notes is not None and self.notes.concern(columns["open_time"], now)
             written = await connection.execute(
-                self.upsert.statement,
-                {**columns, "source": self.source, "now": datetime.now(UTC)},
+                self.notes.statement if self.notes and noting else self.upsert.statement,
+                {**columns, "source": self.source, "now": now},
             )
-            batch.written = sum(written.one())
+            batch.written += sum(written.one())
         return True
 
 

@@ -38,6 +38,7 @@ CLASSES = re.findall(
                 "40P01": Unavailable,
                 "23503": Unavailable,
                 "42501": Unavailable,
+                "42710": Unavailable,
                 "25006": Unavailable,
             }.items()
         ),
