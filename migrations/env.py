@@ -1,4 +1,4 @@
-"""How Alembic reaches the mart: the database, the schema name and the engine of the settings.
+"""How Alembic reaches the mart: database, schema name, engine and policies of the settings.
 
 ``alembic -x config=FILE`` names the settings file; a program passes the settings themselves as
 ``config.attributes["settings"]``. Migrations are written for the schema ``mart`` and translated
@@ -35,6 +35,7 @@ def run(url: str | None, timescale: Timescale) -> None:
         url=url,
         schema=timescale.schema,
         engine=timescale.engine,
+        policies=timescale.policy_times,
     )
 
 

@@ -26,7 +26,7 @@ from ravenwh.warehouse.seed import Pruning
     help="The largest share of a dimension to soft-delete at once; 3 rows are always allowed.",
 )
 def main(config: Path | None, dry_run: bool, max_soft_delete: float) -> None:
-    """Check everything, then bring the dimensions in line with the settings."""
+    """Check everything, then bring dimensions and policies in line with the settings."""
     settings = started(config)
     pruning = Pruning(share=max_soft_delete / 100)
     try:
@@ -38,8 +38,11 @@ def main(config: Path | None, dry_run: bool, max_soft_delete: float) -> None:
     if done.plans is None:
         print("nothing was seeded: mend what failed, then run this again", file=sys.stderr)
         sys.exit(1)
-    for plan in done.plans:
-        print(f"{'plan: ' if dry_run else ''}{plan.line}")
+    planned = "plan: " if dry_run else ""
+    for line in (*(plan.line for plan in done.plans), *done.policies):
+        print(f"{planned}{line}")
+    if done.not_written is not None:
+        print(f"the policies were left as they are: {done.not_written}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 
 from alembic.config import Config
@@ -31,14 +32,18 @@ def alembic_config(settings: Settings) -> Config:
     return config
 
 
-async def findings(settings: Settings) -> list[Finding]:
-    """What a preflight finds: ports, database, rights, engine level, revision, feeds."""
+async def findings(settings: Settings, *, also: Mapping[str, Check] | None = None) -> list[Finding]:
+    """What a preflight finds: ports, feeds, database, engine level, revision, rights.
+
+    ``also`` are further checks on the database, by the name of the finding.
+    """
     found = [*port_findings(settings.ports()), _feeds(settings)]
     shown = str(settings.timescale.url)
     checks = {
         "engine": _level(settings.timescale.engine),
         "migrations": _revision(settings),
         "rights": rights(settings.timescale.schema),
+        **(also or {}),
     }
     try:
         async with engine_of(settings, pooled=False, connect_s=5.0) as engine:

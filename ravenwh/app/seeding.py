@@ -1,4 +1,4 @@
-"""``runners.init``: preflight, then seeding."""
+"""``runners.init``: preflight, then seeding, then the policies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import attrs
 
 from ravenwh.app.database import engine_of
 from ravenwh.app.instruments import register_of, seed_of
+from ravenwh.app.policies import apply_policies, policy_report
 from ravenwh.app.preflight import findings
+from ravenwh.domain.errors import Refused
 from ravenwh.domain.finding import Finding
 from ravenwh.domain.settings import Settings
 from ravenwh.warehouse.seed import Plan, Pruning, seed
@@ -19,14 +21,20 @@ OTHERS_MAY_TAKE_S = 30.0
 
 @attrs.frozen(kw_only=True)
 class Initialised:
-    """What the preflight found, and what was done; no plans where a finding forbade them."""
+    """What the preflight found, and what was done; no plans where a finding forbade them.
+
+    ``policies`` are the lines of those that were written. ``not_written`` says why they were not:
+    the runner works without, and the role of a runner need not be the owner of the tables.
+    """
 
     findings: list[Finding]
     plans: list[Plan] | None
+    policies: list[str] = attrs.Factory(list)
+    not_written: str | None = None
 
 
 async def init(settings: Settings, *, pruning: Pruning, dry_run: bool) -> Initialised:
-    """Check everything, then bring dimensions and register in line with the settings."""
+    """Check everything, then bring dimensions, register and policies in line with the settings."""
     found = await findings(settings)
     if any(finding.fatal for finding in found):
         return Initialised(findings=found, plans=None)
@@ -35,4 +43,10 @@ async def init(settings: Settings, *, pruning: Pruning, dry_run: bool) -> Initia
         plans = await seed(
             engine, wanted, pruning=pruning, dry_run=dry_run, wait_s=OTHERS_MAY_TAKE_S
         )
-    return Initialised(findings=found, plans=plans)
+    write = policy_report if dry_run else apply_policies
+    try:
+        report = await write(settings)
+    except Refused as error:
+        return Initialised(findings=found, plans=plans, not_written=str(error))
+    changes = [state.change for state in report.differing]
+    return Initialised(findings=found, plans=plans, policies=changes)

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import attrs
 import click
@@ -15,6 +17,8 @@ from ravenwh.domain.errors import Refused
 from ravenwh.embedded import EmbeddedPostgres, Status, default_root
 
 __all__ = ["command"]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def server() -> EmbeddedPostgres:
@@ -29,20 +33,32 @@ def server() -> EmbeddedPostgres:
     )
 
 
-@click.group(name="db", epilog="Example: ravenwh db start && ravenwh db psql -c 'select version()'")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The settings file; without it RAVENWH_CONFIG, then ./ravenwh.toml.",
-)
-@click.pass_context
-def command(context: click.Context, config: Path | None) -> None:
-    """The embedded PostgreSQL that ravenwh starts when timescale.url is "embedded"."""
+def keep(context: click.Context, _: click.Parameter, config: Path | None) -> None:
+    """Keep the settings file where :func:`server` finds it."""
     if config is not None:
         context.obj = config
 
 
+def config_option(*, hidden: bool = False) -> Callable[[Decorated], Decorated]:
+    """The option for the settings file."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        expose_value=False,
+        callback=keep,
+        hidden=hidden,
+        help="The settings file; without it RAVENWH_CONFIG, then ./ravenwh.toml.",
+    )
+
+
+@click.group(name="db", epilog="Example: ravenwh db start && ravenwh db psql -c 'select version()'")
+@config_option(hidden=True)  # it stood here first; each command has it, as everywhere else
+def command() -> None:
+    """The embedded PostgreSQL that ravenwh starts when timescale.url is "embedded"."""
+
+
 @command.command(epilog="Example: ravenwh db start")
+@config_option()
 def start() -> None:
     """Start it, and keep it running after this command.
 
@@ -56,6 +72,7 @@ def start() -> None:
 
 
 @command.command(epilog="Example: ravenwh db stop")
+@config_option()
 @click.option("--force", is_flag=True, help="Stop it even while other processes use it.")
 def stop(force: bool) -> None:
     """Stop it. Refused while other processes use it: it then stops with the last of them."""
@@ -64,6 +81,7 @@ def stop(force: bool) -> None:
 
 
 @command.command(epilog="Example: ravenwh db status")
+@config_option()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
@@ -77,6 +95,7 @@ def status(context: click.Context, as_json: bool) -> None:
 
 
 @command.command(epilog='Example: pg_dump "$(ravenwh db url)" > mart.sql')
+@config_option()
 @click.option("--sqlalchemy", is_flag=True, help="Print it as SQLAlchemy and asyncpg take it.")
 def url(sqlalchemy: bool) -> None:
     """Print the URL of the running server, password included, to paste into other tools."""
@@ -88,6 +107,7 @@ def url(sqlalchemy: bool) -> None:
     epilog="Example: ravenwh db psql -c 'select count(*) from mart.fact__kline'",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
+@config_option()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def psql(context: click.Context, arguments: tuple[str, ...]) -> None:
@@ -111,6 +131,7 @@ def psql(context: click.Context, arguments: tuple[str, ...]) -> None:
 
 
 @command.command(epilog="Example: ravenwh db destroy --yes")
+@config_option()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def destroy(yes: bool) -> None:
     """Remove the server with all its data, for good. Refused while any process uses it."""

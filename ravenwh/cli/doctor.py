@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import click
 
-from ravenwh.app.preflight import findings
+from ravenwh.app.doctor import examine
 from ravenwh.config import load
 
 __all__ = ["command"]
@@ -24,7 +24,7 @@ def command(context: click.Context, config: Path | None, as_json: bool) -> None:
 
     Exit code 1 if a required check failed.
     """
-    found = asyncio.run(findings(load(config)))
+    found = asyncio.run(examine(load(config)))
     if as_json:
         click.echo(json.dumps([attrs.asdict(finding) for finding in found], indent=2))
     else:

@@ -9,6 +9,7 @@ import attrs
 
 from ravenwh.config.file import CONFIG_VARIABLE
 from ravenwh.config.keys import Key, keys_of, tables
+from ravenwh.config.policies import relations
 from ravenwh.domain.settings.option import nearest
 from ravenwh.domain.settings.toml_text import dotted, toml_text
 
@@ -34,11 +35,12 @@ class Variables:
 def read_variables(environ: Mapping[str, str], feeds: Iterable[str]) -> Variables:
     """Every variable that begins with ``RAVENWH_``, but for RAVENWH_CONFIG and RAVENWH_TEST_*.
 
-    Scalars can be set for the sections, and for the feeds of these names.
+    Scalars can be set for the sections, for the feeds of these names, and for the policies of any
+    table or rollup.
     """
     known = {
         key.in_capitals: key
-        for table, section in tables(feeds).items()
+        for table, section in tables(feeds, relations(environ)).items()
         for key in keys_of(table, section)
     }
     values: list[tuple[Key, object]] = []

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ravenwh.config.file import DEFAULT_FILE, SettingsFile
-from ravenwh.config.keys import keys_of, tables
+from ravenwh.config.keys import keys_of, section_by_name, tables
 from ravenwh.config.source import DEFAULT, Source
 from ravenwh.domain.settings import Secret, Settings
 from ravenwh.domain.settings.option import FILE_FORM, Named
@@ -49,7 +49,8 @@ class Explained:
 
     def rows(self) -> Iterator[Row]:
         """Every setting, in the order of its declaration."""
-        for table, section in tables(self.settings.feeds).items():
+        policies = self.settings.timescale.policies
+        for table, section in tables(self.settings.feeds, policies).items():
             values: Any = self.settings
             for name in table:
                 values = values[name] if isinstance(values, Mapping) else getattr(values, name)
@@ -59,6 +60,8 @@ class Explained:
 
     def _rows(self, path: tuple[str, ...], option: Any, value: Any) -> Iterator[Row]:
         source = self.sources.get(path, DEFAULT)
+        if value and section_by_name(option.kind):
+            return  # the keys of these tables have rows of their own
         if value is None:
             yield Row(path=path, value=None, source=source, absent=option.absent)
         elif isinstance(value, Secret) and value.file is not None:

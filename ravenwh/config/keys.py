@@ -11,7 +11,7 @@ from ravenwh.domain.settings import Settings
 from ravenwh.domain.settings.kinds import FilePath, Hidden, Kind
 from ravenwh.domain.settings.option import FILE_FORM, Named, Option, Section, Table, options_of
 
-__all__ = ["SECRET_PATH", "Key", "keys_of", "tables"]
+__all__ = ["SECRET_PATH", "Key", "keys_of", "section_by_name", "tables"]
 
 SECRET_PATH = FilePath(rule="the path of a file that holds the secret")
 """What the file form of every secret may be."""
@@ -56,16 +56,33 @@ class Key:
         return "_".join(("RAVENWH", *self.path)).upper()
 
 
-def tables(feeds: Iterable[str]) -> dict[tuple[str, ...], type[Section]]:
-    """Every table with declared keys, by its path: the sections, and one for each feed."""
+def tables(
+    feeds: Iterable[str], policies: Iterable[str] = ()
+) -> dict[tuple[str, ...], type[Section]]:
+    """Every table with declared keys, by its path.
+
+    They are the sections, one for each feed, and one for each table or rollup that is given
+    ``policies``.
+    """
     found: dict[tuple[str, ...], type[Section]] = {}
     for name, declared in options_of(Settings).items():
-        match declared.kind:
-            case Table(of=section):
-                found[(name,)] = section
-            case Named(item=Table(of=section)):
-                found |= {(name, inner): section for inner in feeds}
+        if isinstance(declared.kind, Table):
+            section: type[Section] = declared.kind.of
+            found[(name,)] = section
+            for key, below in options_of(section).items():
+                if inner := section_by_name(below.kind):
+                    found |= {(name, key, one): inner for one in policies}
+        elif inner := section_by_name(declared.kind):
+            found |= {(name, one): inner for one in feeds}
     return found
+
+
+def section_by_name(kind: Kind[Any]) -> type[Section] | None:
+    """The class of the tables in a table of names, where its values are such tables."""
+    match kind:
+        case Named(item=Table(of=section)):
+            return section
+    return None
 
 
 def keys_of(table: tuple[str, ...], section: type[Section]) -> Iterator[Key]:

@@ -13,6 +13,7 @@ from ravenwh.config.environment import read_variables
 from ravenwh.config.explain import Explained
 from ravenwh.config.file import SettingsFile, find_file, located
 from ravenwh.config.keys import Key, keys_of, tables
+from ravenwh.config.policies import FITS_THE_MODELS
 from ravenwh.config.secret_file import secret_of
 from ravenwh.config.source import DEFAULT, Source
 from ravenwh.domain.errors import SettingsError
@@ -89,7 +90,7 @@ class _Loading:
     def finish(self) -> Settings:
         settings = Settings()
         try:
-            settings = Table(of=Settings).read(self.tree)
+            settings = Table(of=Settings, rules=(FITS_THE_MODELS,)).read(self.tree)
         except Unfit as error:
             self._refuse((), error)
         if self.problems:
@@ -162,8 +163,8 @@ class _Loading:
             self.problems.append(full.line(origin.beside(dotted(full.path))))
 
 
-def _paths(tree: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, ...]]:
-    """The keys of a tree, down to those of a feed and to the names in the tables of a section."""
+def _paths(tree: Mapping[str, Any], depth: int = 4) -> Iterator[tuple[str, ...]]:
+    """The keys of a tree, down to those of the tables that stand by name in one of a section."""
     for name, value in tree.items():
         yield (name,)
         if isinstance(value, Mapping) and depth > 1:

@@ -52,7 +52,7 @@ def reference() -> str:
 
 def _lines() -> Iterator[str]:
     yield _HEAD
-    for table, section in tables(["NAME"]).items():
+    for table, section in tables(["NAME"], ["NAME"]).items():
         yield f"## `[{'.'.join(table)}]`\n"
         yield f"{_escaped(section_help(table, section))}\n"
         for key in keys_of(table, section):

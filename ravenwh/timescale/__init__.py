@@ -7,6 +7,8 @@ without it, or Citus, with the same rows from the same SELECTs.
 
 Offers the declarations here; :func:`ravenwh.timescale.env.run`, all that an ``env.py`` needs;
 :mod:`~ravenwh.timescale.apply` (policies, and adopting a database that got TimescaleDB later);
+:mod:`~ravenwh.timescale.status` (policies as wanted, as found, and how their jobs run);
+:mod:`~ravenwh.timescale.refresh` (aggregates, outside of their policies);
 :func:`~ravenwh.timescale.level.detect` and :mod:`~ravenwh.timescale.revision`.
 
 On failure: a declaration that breaks a rule raises :class:`DeclarationError` when it is made; a
@@ -33,7 +35,8 @@ from ravenwh.timescale.errors import (
     MigrationError,
     TimescaleError,
 )
-from ravenwh.timescale.spec import Columnstore, Refresh, declarations_of, with_policies
+from ravenwh.timescale.policies import policy_errors, with_policies
+from ravenwh.timescale.spec import Columnstore, Refresh, declarations_of
 
 __all__ = [
     "Columnstore",
@@ -49,6 +52,7 @@ __all__ = [
     "View",
     "copy_metadata",
     "declarations_of",
+    "policy_errors",
     "time_bucket",
     "with_policies",
 ]

@@ -5,13 +5,14 @@ Both use the comparison of autogenerate and run its operations at once, in one t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations
 from alembic.operations import MigrateOperation, Operations
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.exc import DBAPIError
 
 from ravenwh.timescale import ops
 from ravenwh.timescale.ddl import Site
@@ -19,7 +20,9 @@ from ravenwh.timescale.declare import copy_metadata
 from ravenwh.timescale.env import configuration, lock_name
 from ravenwh.timescale.errors import LevelError, MigrationError
 from ravenwh.timescale.level import Level, inspect_engine
-from ravenwh.timescale.online import alone
+from ravenwh.timescale.online import DEADLOCK, LOCK_NOT_AVAILABLE, alone
+from ravenwh.timescale.policies import Policies
+from ravenwh.timescale.read import sqlstate
 from ravenwh.timescale.record import comment_for, recorded_level
 from ravenwh.timescale.touched import flattened
 
@@ -34,8 +37,6 @@ POLICIES = (
     ops.RemoveRetentionPolicy,
 )
 
-Policies = Mapping[str, Mapping[str, str | None]]
-
 
 def adopt(
     connection: sa.Connection,
@@ -45,20 +46,36 @@ def adopt(
     policies: Policies | None = None,
     version_table: str = "alembic_version",
     tell: Callable[[str], None] = lambda line: None,
+    lock_timeout_s: float = 10.0,
     wait_s: float = 600.0,
 ) -> list[str]:
     """Bring a database that was migrated at level none over to TimescaleDB that is there now.
 
     Tables become hypertables, their rows move into chunks (under a lock, as long as that takes),
     plain views become continuous aggregates, and policies are added. All or nothing; what was done
-    is given back, one operation a line. The aggregates are empty and right; `refresh` fills them.
-    ``connection`` must not be in a transaction. Raises LevelError where TimescaleDB is not there,
-    MigrationError where the tables themselves differ from the models: upgrade first.
+    is given back, one operation a line, and nothing where the database is at level community. The
+    aggregates are empty, and right until their policies first run and hide what is older: refresh
+    them at once. ``connection`` must not be in a
+    transaction; a table is waited for during ``lock_timeout_s``. Raises LevelError where
+    TimescaleDB is not there, MigrationError where a table is in use, or where the tables themselves
+    differ from the models: upgrade first.
     """
     schema = metadata.schema if schema is None else schema
     with alone(connection, lock_name(schema, version_table), wait_s=wait_s, tell=tell):
         try:
+            connection.execute(
+                sa.text("SELECT set_config('lock_timeout', :value, true)"),
+                {"value": f"{lock_timeout_s * 1000:.0f}"},
+            )
             done = adopted(connection, metadata, schema, policies, version_table, tell)
+        except DBAPIError as error:
+            connection.rollback()
+            if sqlstate(error) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
+                raise
+            raise MigrationError(
+                f"a table is in use, no lock within {lock_timeout_s:g} s: nothing was changed; see "
+                "pg_stat_activity for who holds it, and adopt again when it has ended"
+            ) from error
         except BaseException:
             connection.rollback()
             raise
@@ -81,10 +98,13 @@ def adopted(
         engine = inspect_engine(connection)
     if engine.level is not Level.COMMUNITY:
         raise LevelError(f"nothing to adopt: {engine.missing()}")
-    if recorded_level(connection, schema, version_table) is None:
+    made_at = recorded_level(connection, schema, version_table)
+    if made_at is None:
         raise MigrationError(
             "nothing to adopt: this database was never migrated; run `alembic upgrade head`"
         )
+    if made_at is Level.COMMUNITY:
+        return []
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     found, context = differences(connection, metadata, schema, policies, version_table)
     ours = [op for op in found if isinstance(op, ops.TimescaleOp)]
@@ -95,6 +115,9 @@ def adopted(
             + ", ".join(others)
         )
     done = invoke(context, ours, tell)
+    if policies:  # what is made is made as declared
+        found, context = differences(connection, metadata, schema, policies, version_table)
+        done += invoke(context, only_policies(found), tell)
     connection.exec_driver_sql(comment_for(schema, version_table, Level.COMMUNITY))
     return done
 
@@ -121,16 +144,19 @@ def apply_policies(
     policies: Policies | None = None,
     version_table: str = "alembic_version",
     tell: Callable[[str], None] = lambda line: None,
+    wait_s: float = 600.0,
 ) -> list[str]:
     """Write the times of policies: those declared, or those given instead. One line for each.
 
     Only jobs are changed, in one transaction; where there is no TimescaleDB there is nothing to do.
+    ``connection`` must not be in a transaction; whoever migrates or does the same is waited for.
     """
     schema = metadata.schema if schema is None else schema
-    found, context = differences(connection, metadata, schema, policies, version_table)
-    done = invoke(context, only_policies(found), tell)
-    connection.commit()
-    return done
+    with alone(connection, lock_name(schema, version_table), wait_s=wait_s, tell=tell):
+        found, context = differences(connection, metadata, schema, policies, version_table)
+        done = invoke(context, only_policies(found), tell)
+        connection.commit()
+        return done
 
 
 def only_policies(found: Iterable[MigrateOperation]) -> list[ops.TimescaleOp]:

@@ -6,6 +6,7 @@ A :class:`Site` says where a statement goes; the functions give SQL without a fi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import attrs
 from sqlalchemy.dialects.postgresql.base import PGDialect
@@ -149,6 +150,16 @@ def remove_refresh_policy(relation: str) -> str:
     return f"SELECT remove_continuous_aggregate_policy({literal(relation)}, if_exists => true)"
 
 
+def refresh(relation: str, start: datetime, end: datetime, *, force: bool) -> str:
+    """Materialises the buckets between two times, as far as they changed; never in a transaction.
+
+    With ``force`` those also that did not change.
+    """
+    window = ", ".join(f"TIMESTAMPTZ {literal(edge.isoformat())}" for edge in (start, end))
+    forced = ", force => true" if force else ""
+    return f"CALL refresh_continuous_aggregate({literal(relation)}, {window}{forced})"
+
+
 def create_aggregate(relation: str, select: str, *, materialized_only: bool) -> list[str]:
     """Empty, as a transaction demands: `refresh` fills it, and meanwhile it reads the source."""
     return [
@@ -189,11 +200,18 @@ def undistribute(relation: str) -> str:
     return f"SELECT undistribute_table({literal(relation)})"
 
 
+OWNED_SEQUENCE = (
+    "classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjsubid > 0"
+    " AND EXISTS (SELECT FROM pg_class WHERE pg_class.oid = objid AND relkind = 'S')"
+)
+
+
 def table_again(name: str, relation: str) -> str:
     """A hypertable back to a table: copied, then named as before, with all that hung on it.
 
     TimescaleDB has no way back of its own. Columns, defaults and comments come with LIKE; keys,
-    checks, foreign keys, indexes, triggers, owner and grants are made again from the catalog.
+    checks, foreign keys, indexes, triggers, owner, grants, row security, storage parameters and
+    statistics are made again from the catalog. Sequences of columns go on counting.
     """
     copy = relation.removesuffix(quoted(name)) + quoted(f"{name[:50]}__copy")
     return f"""DO $$
@@ -203,7 +221,14 @@ DECLARE
     listed CONSTANT text := (
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
         WHERE attrelid = hyper AND attnum > 0 AND NOT attisdropped AND attgenerated = '');
+    freed CONSTANT text[] := ARRAY(
+        SELECT format('ALTER SEQUENCE %s OWNED BY NONE', objid::regclass) FROM pg_depend
+        WHERE refobjid = hyper AND {OWNED_SEQUENCE} AND deptype = 'a');
     again CONSTANT text[] := ARRAY(
+        WITH owning AS (
+            SELECT objid::regclass AS sequence, attname, deptype FROM pg_depend
+            JOIN pg_attribute ON (attrelid, attnum) = (refobjid, refobjsubid)
+            WHERE refobjid = hyper AND {OWNED_SEQUENCE})
         SELECT made FROM (
             SELECT 1, format('ALTER TABLE {relation} ADD CONSTRAINT %I %s', conname,
                              pg_get_constraintdef(oid))
@@ -216,15 +241,48 @@ DECLARE
             SELECT 3, pg_get_triggerdef(oid) FROM pg_trigger
             WHERE tgrelid = hyper AND NOT tgisinternal AND tgname NOT LIKE 'ts\\_%'
             UNION ALL
-            SELECT 4, format('GRANT %s ON {relation} TO %s', privilege_type,
-                             CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
-            FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = hyper AND grantee <> relowner
+            SELECT 4, format('GRANT %s%s ON {relation} TO %s%s', privilege_type, columns,
+                             CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+                             CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+            FROM (SELECT relacl, '' FROM pg_class WHERE oid = hyper
+                  UNION ALL
+                  SELECT attacl, format(' (%I)', attname) FROM pg_attribute
+                  WHERE attrelid = hyper AND NOT attisdropped) AS given (acl, columns),
+                 aclexplode(acl)
+            WHERE grantee <> (SELECT relowner FROM pg_class WHERE oid = hyper)
             UNION ALL
             SELECT 5, format('COMMENT ON TABLE {relation} IS %L', obj_description(hyper))
             WHERE obj_description(hyper) IS NOT NULL
+            UNION ALL
+            SELECT 6, format('ALTER TABLE {relation} SET (%s)', array_to_string(reloptions, ', '))
+            FROM pg_class WHERE oid = hyper AND reloptions IS NOT NULL
+            UNION ALL
+            SELECT 7, pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE stxrelid = hyper
+            UNION ALL
+            SELECT 8, format('CREATE POLICY %I ON {relation} AS %s FOR %s TO %s%s%s', policyname,
+                             permissive, cmd, (SELECT string_agg(CASE role WHEN 'public' THEN role
+                                               ELSE quote_ident(role) END, ', ')
+                                               FROM unnest(roles) AS role),
+                             ' USING (' || qual || ')', ' WITH CHECK (' || with_check || ')')
+            FROM pg_policies WHERE format('%I.%I', schemaname, tablename)::regclass = hyper
+            UNION ALL
+            SELECT 9, format('ALTER TABLE {relation} %s ROW LEVEL SECURITY', word)
+            FROM pg_class, unnest(ARRAY['ENABLE', 'FORCE'],
+                                  ARRAY[relrowsecurity, relforcerowsecurity]) AS flags (word, is_so)
+            WHERE oid = hyper AND is_so
+            UNION ALL
+            SELECT 10, CASE deptype
+                WHEN 'a' THEN format('ALTER SEQUENCE %s OWNED BY {relation}.%I', sequence, attname)
+                ELSE format('SELECT setval(pg_get_serial_sequence(%L, %L), %s)',
+                            {literal(relation)}, attname, pg_sequence_last_value(sequence)) END
+            FROM owning WHERE deptype = 'a' OR pg_sequence_last_value(sequence) IS NOT NULL
         ) AS parts (rank, made) ORDER BY rank, made);
     statement text;
 BEGIN
+    PERFORM set_config('row_security', 'off', true);  -- an error in place of rows left behind
+    FOREACH statement IN ARRAY freed LOOP
+        EXECUTE statement;
+    END LOOP;
     CREATE TABLE {copy} (LIKE {relation} INCLUDING DEFAULTS INCLUDING IDENTITY
         INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMMENTS);
     EXECUTE format('INSERT INTO {copy} (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM {relation}',

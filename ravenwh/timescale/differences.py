@@ -86,10 +86,10 @@ def hypertable_changes(
     return made + retention_changes(at, spec, policies)
 
 
-def relation_creation(spec: RelationSpec, *, loss: str | None, again: bool) -> Ops:
+def relation_creation(spec: RelationSpec, *, loss: str | None, on_rows: bool) -> Ops:
     """A view, or an aggregate with all that it declares."""
     if isinstance(spec, AggregateSpec):
-        return aggregate_creation(spec, loss=loss, again=again)
+        return aggregate_creation(spec, loss=loss, on_rows=on_rows)
     return [
         ops.CreatePlainView(
             name=spec.name,
@@ -100,15 +100,17 @@ def relation_creation(spec: RelationSpec, *, loss: str | None, again: bool) -> O
     ]
 
 
-def aggregate_creation(spec: AggregateSpec, *, loss: str | None, again: bool) -> Ops:
-    """An aggregate with all that it declares; ``again``: it was dropped in the same revision."""
+def aggregate_creation(spec: AggregateSpec, *, loss: str | None, on_rows: bool) -> Ops:
+    """An aggregate with all that it declares; ``on_rows``: what it reads was there before."""
     at = At(spec.name, spec.schema, aggregate=True)
-    note = (
-        "empty until it is refreshed; "
-        + ("it shows nothing before" if spec.materialized_only else "right but slower before")
-        if again
-        else None
-    )
+    if spec.materialized_only:
+        meanwhile = "it shows nothing before"
+    elif spec.refresh is None:
+        meanwhile = "right but slower before"
+    else:
+        # a policy moves the watermark, below which nothing is shown that is not materialised
+        meanwhile = "once its policy has run, which is soon, older buckets are hidden"
+    note = f"refresh all of it: {meanwhile}"
     made: Ops = [
         ops.CreateContinuousAggregate(
             name=at.name,
@@ -117,7 +119,7 @@ def aggregate_creation(spec: AggregateSpec, *, loss: str | None, again: bool) ->
             fallback=spec.fallback,
             materialized_only=spec.materialized_only,
             loss=loss,
-            notes=(note,) if note else (),
+            notes=(note,) if on_rows else (),
         )
     ]
     made += refresh(at, spec)

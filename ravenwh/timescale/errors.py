@@ -18,11 +18,18 @@ class TimescaleError(Exception):
 
 
 class DeclarationError(TimescaleError, ValueError):
-    """A declaration that TimescaleDB would refuse, or that would lose data or hide rows."""
+    """A declaration that TimescaleDB would refuse, or that would lose data or hide rows.
 
-    def __init__(self, declaration: str, rule: str) -> None:
+    ``times`` are those that the rule is about, each a table or aggregate and the name that
+    :func:`~ravenwh.timescale.with_policies` has for one of its times.
+    """
+
+    def __init__(
+        self, declaration: str, rule: str, *, times: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.declaration = declaration
         self.rule = rule
+        self.times = times
         super().__init__(f"{declaration}: {rule}")
 
 

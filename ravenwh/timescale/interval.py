@@ -69,7 +69,7 @@ class Interval:
 
     def __str__(self) -> str:
         if self.months:
-            counts = [(self.months, "month")]
+            counts = [(self.months // 12, "year"), (self.months % 12, "month")]
             rest = self.days * DAY + self.microseconds
         else:
             counts, rest = [], self.span

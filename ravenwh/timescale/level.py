@@ -150,7 +150,7 @@ def required_level(stated: str, engine: Engine, made_at: Level | None = None) ->
         if stated == Level.COMMUNITY:
             raise LevelError(
                 "engine = community is stated and there, but this database was migrated at level "
-                "none: bring it over once with `adopt`"
+                "none: bring it over once with `ravenwh timescale adopt`"
             )
         return Level.NONE
     raise LevelError(

@@ -25,8 +25,8 @@ def print_sql(context: EnvironmentContext, run: Run) -> None:
     """Print the SQL of the revisions. Raises LevelError where no engine is stated."""
     if run.engine not in tuple(Level):
         raise LevelError(
-            "--sql cannot ask the server for its level: say alembic -x engine=community (or none, "
-            "or citus) upgrade head --sql"
+            "--sql asks no server for its level, so it must be stated: say alembic -x "
+            "engine=community (or none, or citus) upgrade head --sql"
         )
     level = Level(run.engine)
     configure: dict[str, Any] = {

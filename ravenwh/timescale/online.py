@@ -36,7 +36,6 @@ def migrate(context: EnvironmentContext, run: Run, connection: sa.Connection) ->
         connection = connection.execution_options(schema_translate_map=run.schemas)
     session_for(connection, run)
     if not is_migrating(context):
-        ensure_schema(connection, run)
         once(context, run, connection, level_to_compare_at(connection, run))
         return
     with alone(connection, run.lock_name, wait_s=run.wait_s, tell=run.tell):
@@ -141,8 +140,7 @@ def level_to_compare_at(connection: sa.Connection, run: Run) -> Level:
 
 
 def prepared(connection: sa.Connection, run: Run) -> Level:
-    """Make schema and extension, and tell the level once. Raises LevelError."""
-    ensure_schema(connection, run)
+    """Make the extension, and tell the level once. Raises LevelError."""
     made_at = recorded_level(connection, run.schema, run.version_table)
     engine = with_extension(connection, run, inspect_engine(connection), made_at)
     level = required_level(run.engine, engine, made_at)
@@ -177,7 +175,8 @@ def told(engine: Engine, level: Level, stated: str) -> str:
     if level is Level.NONE and engine.level is Level.COMMUNITY:
         return (
             "working at level none, at which this database was migrated; TimescaleDB "
-            f"{engine.timescaledb} is here now: bring the database over with `adopt`"
+            f"{engine.timescaledb} is here now: bring the database over with "
+            "`ravenwh timescale adopt`"
         )
     if level is Level.NONE and stated == "auto":
         return (
@@ -204,6 +203,9 @@ def once(context: EnvironmentContext, run: Run, connection: sa.Connection, level
         timescale_policies=run.policies,
         **configure,
     )
-    alter_elsewhere(context.get_context().impl, run.schemas)
+    migration = context.get_context()
+    alter_elsewhere(migration.impl, run.schemas)
+    if not migration.opts.get("dont_mutate"):  # Alembic's own word for `current`
+        ensure_schema(connection, run)
     with context.begin_transaction():
         context.run_migrations()

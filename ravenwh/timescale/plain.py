@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ravenwh.timescale.interval import Interval
 
-__all__ = ["ORIGIN", "bucket_width", "collapse", "literals_apart", "plain_sql"]
+__all__ = ["ORIGIN", "bucket_is_plain", "bucket_width", "collapse", "literals_apart", "plain_sql"]
 
 ORIGIN = "TIMESTAMPTZ '2000-01-03 00:00:00+00'"
 """A Monday: with it date_bin gives TimescaleDB's days and weeks."""
@@ -85,6 +85,11 @@ def bucket_width(sql: str) -> Interval:
     if len(widths) != 1:
         raise ValueError("the SELECT must group by one time_bucket(INTERVAL '...', time column)")
     return widths.pop()
+
+
+def bucket_is_plain(sql: str) -> bool:
+    """Whether the buckets of a SELECT have no time zone, origin or offset of their own."""
+    return all(len(given) == 2 for _, _, name, given in calls(sql) if name == "time_bucket")
 
 
 def plain_sql(sql: str) -> str:

@@ -20,6 +20,7 @@ from ravenwh.timescale.level import Level
 from ravenwh.timescale.order import children_first, parents_first
 from ravenwh.timescale.parts import At, Ops, columnstore_leaving
 from ravenwh.timescale.plain import plain_sql
+from ravenwh.timescale.policies import Policies, with_policies
 from ravenwh.timescale.read import (
     Found,
     FoundAggregate,
@@ -36,7 +37,6 @@ from ravenwh.timescale.spec import (
     HypertableSpec,
     Key,
     RelationSpec,
-    with_policies,
 )
 from ravenwh.timescale.touched import Touched
 
@@ -52,7 +52,7 @@ def plan(
     *,
     schemas: Collection[str | None],
     tables: Collection[Key],
-    policies: Mapping[str, Mapping[str, str | None]],
+    policies: Policies,
     touched: Touched,
 ) -> tuple[Ops, Ops]:
     """The operations before and after Alembic's own."""
@@ -282,7 +282,9 @@ class Plan:
             spec, view = self.relations[place], self.found.relations.get(place)
             if view is None or place in going:
                 made += differences.relation_creation(
-                    self.as_declared[place], loss=self._loss(place), again=place in going
+                    self.as_declared[place],
+                    loss=self._loss(place),
+                    on_rows=self.touched.new.isdisjoint(self._ancestors(place)),
                 )
             elif isinstance(spec, AggregateSpec) and isinstance(view, FoundAggregate):
                 made += differences.aggregate_changes(spec, view, self.found.policies_of(place))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypeAlias
 
 import attrs
 import sqlalchemy as sa
 
-from ravenwh.timescale.errors import DeclarationError
 from ravenwh.timescale.interval import Interval, interval_text
 
 __all__ = [
@@ -23,7 +21,6 @@ __all__ = [
     "RelationSpec",
     "ViewSpec",
     "declarations_of",
-    "with_policies",
 ]
 
 INFO = "ravenwh.timescale"
@@ -189,105 +186,3 @@ def declarations_of(metadata: sa.MetaData) -> Declarations:
     """What was declared on the tables of this MetaData; it grows with them."""
     found: Declarations = metadata.info.setdefault(INFO, Declarations())
     return found
-
-
-POLICY_TIMES = ("retention", "columnstore_after", "start", "end", "schedule")
-
-
-def with_policies(
-    declared: Declarations, policies: Mapping[str, Mapping[str, str | None]]
-) -> Declarations:
-    """The declarations with other times of policies, by the name of the table or aggregate.
-
-    Known times: retention, columnstore_after, and for aggregates start, end, schedule (of the
-    refresh). None takes a policy away; a retention or columnstore_after that was not declared is
-    added. Raises DeclarationError for unknown names and for times that break a rule.
-    """
-    from ravenwh.timescale.validate import check_all
-
-    names = {key[1] for key in (*declared.hypertables, *declared.aggregates)}
-    for name, times in policies.items():
-        if name not in names:
-            raise DeclarationError(
-                f"policies of {name!r}",
-                f"there is no such hypertable or aggregate; known: {', '.join(sorted(names))}",
-            )
-        if unknown := sorted(set(times) - set(POLICY_TIMES)):
-            raise DeclarationError(
-                f"policies of {name!r}",
-                f"unknown: {', '.join(unknown)}; known: {', '.join(POLICY_TIMES)}",
-            )
-    changed = Declarations(
-        hypertables={
-            key: _changed_hypertable(spec, policies.get(key[1], {}))
-            for key, spec in declared.hypertables.items()
-        },
-        relations={
-            key: _changed_aggregate(spec, policies.get(key[1], {}))
-            if isinstance(spec, AggregateSpec)
-            else spec
-            for key, spec in declared.relations.items()
-        },
-        distributions=declared.distributions,
-    )
-    check_all(changed)
-    return changed
-
-
-def _changed_hypertable(spec: HypertableSpec, times: Mapping[str, str | None]) -> HypertableSpec:
-    if wrong := sorted({"start", "end", "schedule"} & set(times)):
-        raise DeclarationError(
-            f"policies of {spec.name!r}", f"{', '.join(wrong)}: a hypertable is not refreshed"
-        )
-    return attrs.evolve(
-        spec,
-        retention=_time(spec.name, times, "retention", spec.retention),
-        columnstore=_changed_columnstore(spec.name, spec.columnstore, times),
-    )
-
-
-def _changed_aggregate(spec: AggregateSpec, times: Mapping[str, str | None]) -> AggregateSpec:
-    refresh = spec.refresh
-    if given := {k: times[k] for k in ("start", "end", "schedule") if k in times}:
-        if refresh is None:
-            raise DeclarationError(
-                f"policies of {spec.name!r}", "it declares no refresh whose times could be changed"
-            )
-        for part in ("end", "schedule"):
-            if part in given and given[part] is None:
-                raise DeclarationError(f"policies of {spec.name!r}", f"{part} is never null")
-        refresh = Refresh(
-            start=_time(spec.name, times, "start", refresh.start),
-            end=_time(spec.name, times, "end", refresh.end) or refresh.end,
-            schedule=_time(spec.name, times, "schedule", refresh.schedule) or refresh.schedule,
-        )
-    return attrs.evolve(
-        spec,
-        refresh=refresh,
-        retention=_time(spec.name, times, "retention", spec.retention),
-        columnstore=_changed_columnstore(spec.name, spec.columnstore, times),
-    )
-
-
-def _changed_columnstore(
-    name: str, declared: Columnstore | None, times: Mapping[str, str | None]
-) -> Columnstore | None:
-    if "columnstore_after" not in times:
-        return declared
-    if declared is None:
-        raise DeclarationError(
-            f"policies of {name!r}", "columnstore_after: it declares no columnstore"
-        )
-    after = _time(name, times, "columnstore_after", declared.after)
-    return attrs.evolve(declared, after=after)
-
-
-def _time(
-    name: str, times: Mapping[str, str | None], part: str, declared: str | None
-) -> str | None:
-    if part not in times:
-        return declared
-    try:
-        return _interval_or_none(times[part])
-    except ValueError as error:
-        raise DeclarationError(f"policies of {name!r}", f"{part}: {error}") from None

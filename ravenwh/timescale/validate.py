@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 
 from ravenwh.timescale.errors import DeclarationError
@@ -16,7 +18,13 @@ from ravenwh.timescale.spec import (
     declarations_of,
 )
 
-__all__ = ["check_aggregate", "check_all", "check_hypertable", "check_table"]
+__all__ = [
+    "broken_times",
+    "check_aggregate",
+    "check_hypertable",
+    "check_name_is_free",
+    "check_table",
+]
 
 
 def told(spec: HypertableSpec | AggregateSpec) -> str:
@@ -61,7 +69,8 @@ def check_hypertable(spec: HypertableSpec) -> None:
     if not Interval.parse(spec.chunk).span:
         raise DeclarationError(told(spec), "the chunk interval must be longer than nothing")
     check_columnstore(told(spec), spec.columnstore, spec.time_column, spec.key_columns)
-    check_retention(told(spec), spec.retention, spec.columnstore)
+    for error in retention_times(spec):
+        raise error
 
 
 def check_columnstore(
@@ -83,25 +92,10 @@ def check_columnstore(
         raise DeclarationError(name, "a columnstore schedule without `after` is no policy")
 
 
-def check_retention(name: str, retention: str | None, store: Columnstore | None) -> None:
-    """Rows must live longer than it takes to store them by column. Raises DeclarationError."""
-    if retention is None or store is None or store.after is None:
-        return
-    if Interval.parse(retention).span <= Interval.parse(store.after).span:
-        raise DeclarationError(
-            name,
-            f"retention ({retention}) must be longer than the columnstore's after ({store.after})",
-        )
-
-
 def check_aggregate(spec: AggregateSpec, declared: Declarations) -> None:
     """The rules of an aggregate and of what it reads. Raises DeclarationError."""
     name = told(spec)
-    sources = [
-        source
-        for key in spec.sources
-        if (source := declared.hypertables.get(key) or declared.aggregates.get(key))
-    ]
+    sources = sources_of(spec, declared)
     if len(sources) != 1:
         raise DeclarationError(
             name,
@@ -115,75 +109,133 @@ def check_aggregate(spec: AggregateSpec, declared: Declarations) -> None:
             f"its bucket ({spec.bucket}) must be a multiple of that of {source.name!r} "
             f"({source.bucket})",
         )
-    if spec.refresh is not None:
-        check_window(name, spec.refresh, spec.bucket)
-        check_source_lives(name, spec.refresh, source)
-    elif spec.materialized_only:
+    if spec.refresh is None and spec.materialized_only:
         raise DeclarationError(name, "materialized_only without a refresh shows nothing, ever")
-    if spec.columnstore is not None and spec.columnstore.after is not None:
-        if spec.refresh is None:
-            raise DeclarationError(name, "a columnstore policy needs a refresh policy")
-        start = spec.refresh.start
-        after = spec.columnstore.after
-        if start is None or Interval.parse(after).span <= Interval.parse(start).span:
-            raise DeclarationError(
-                name,
-                f"the columnstore's after ({after}) must be longer than the refresh start "
-                f"({start or 'everything'})",
-            )
     check_columnstore(name, spec.columnstore, spec.time_column, spec.key_columns)
-    check_retention(name, spec.retention, spec.columnstore)
-    if spec.retention is not None and spec.refresh is not None:
-        start = spec.refresh.start
-        if start is None or Interval.parse(spec.retention).span <= Interval.parse(start).span:
-            raise DeclarationError(
-                name,
-                f"its retention ({spec.retention}) must be longer than its own refresh start "
-                f"({start or 'everything'}): what is dropped would be made again",
-            )
+    for error in aggregate_times(spec, source):
+        raise error
 
 
-def check_window(name: str, refresh: Refresh, bucket: Interval) -> None:
-    """A refresh window spans two buckets. Raises DeclarationError."""
-    end = Interval.parse(refresh.end)
-    if not end.span:
-        raise DeclarationError(name, "the refresh end must be longer than nothing")
-    if not Interval.parse(refresh.schedule).span:
-        raise DeclarationError(name, "the refresh schedule must be longer than nothing")
-    if refresh.start is None:
+def sources_of(spec: AggregateSpec, declared: Declarations) -> list[HypertableSpec | AggregateSpec]:
+    """The hypertables and aggregates that an aggregate reads."""
+    return [
+        source
+        for key in spec.sources
+        if (source := declared.hypertables.get(key) or declared.aggregates.get(key))
+    ]
+
+
+def broken_times(declared: Declarations) -> Iterator[DeclarationError]:
+    """Every rule about times that these declarations, complete in all else, do not keep."""
+    for hypertable in declared.hypertables.values():
+        yield from retention_times(hypertable)
+    for aggregate in declared.aggregates.values():
+        for source in sources_of(aggregate, declared):
+            yield from aggregate_times(aggregate, source)
+
+
+def retention_times(spec: HypertableSpec | AggregateSpec) -> Iterator[DeclarationError]:
+    """Rows must live, and longer than it takes to store them by column."""
+    if spec.retention is None:
         return
-    if Interval.parse(refresh.start).span - end.span < 2 * bucket.span:
-        raise DeclarationError(
-            name,
-            f"the refresh window, start ({refresh.start}) minus end ({refresh.end}), must span two "
-            f"buckets of {bucket}",
+    kept = Interval.parse(spec.retention).span
+    if not kept:
+        yield DeclarationError(
+            told(spec),
+            "the retention must be longer than nothing",
+            times=((spec.name, "retention"),),
+        )
+    after = None if spec.columnstore is None else spec.columnstore.after
+    if after is not None and kept <= Interval.parse(after).span:
+        yield DeclarationError(
+            told(spec),
+            f"retention ({spec.retention}) must be longer than the columnstore's after ({after})",
+            times=((spec.name, "retention"), (spec.name, "columnstore_after")),
         )
 
 
-def check_source_lives(name: str, refresh: Refresh, source: HypertableSpec | AggregateSpec) -> None:
-    """What is refreshed must still be in the source. Raises DeclarationError."""
+def aggregate_times(
+    spec: AggregateSpec, source: HypertableSpec | AggregateSpec
+) -> Iterator[DeclarationError]:
+    """The rules between the times of an aggregate, and of its source, that it does not keep."""
+    yield from retention_times(spec)
+    after = None if spec.columnstore is None else spec.columnstore.after
+    if spec.refresh is None:
+        if after is not None:
+            yield DeclarationError(
+                told(spec),
+                "a columnstore policy needs a refresh policy",
+                times=((spec.name, "columnstore_after"),),
+            )
+        return
+    yield from window_times(spec, spec.refresh)
+    yield from source_times(spec, spec.refresh, source)
+    start = spec.refresh.start
+    reach = None if start is None else Interval.parse(start).span
+    if after is not None and (reach is None or Interval.parse(after).span <= reach):
+        yield DeclarationError(
+            told(spec),
+            f"the columnstore's after ({after}) must be longer than the refresh start "
+            f"({start or 'everything'})",
+            times=((spec.name, "columnstore_after"), (spec.name, "refresh_start")),
+        )
+    kept = spec.retention
+    if kept is not None and (reach is None or Interval.parse(kept).span <= reach):
+        yield DeclarationError(
+            told(spec),
+            f"its retention ({kept}) must be longer than its own refresh start "
+            f"({start or 'everything'}): what is dropped would be made again",
+            times=((spec.name, "retention"), (spec.name, "refresh_start")),
+        )
+
+
+def window_times(spec: AggregateSpec, refresh: Refresh) -> Iterator[DeclarationError]:
+    """A refresh window spans two buckets."""
+    end = Interval.parse(refresh.end).span
+    if not end:
+        yield DeclarationError(
+            told(spec),
+            "the refresh end must be longer than nothing",
+            times=((spec.name, "refresh_end"),),
+        )
+    if not Interval.parse(refresh.schedule).span:
+        yield DeclarationError(
+            told(spec),
+            "the refresh schedule must be longer than nothing",
+            times=((spec.name, "refresh_schedule"),),
+        )
+    if refresh.start is None:
+        return
+    if Interval.parse(refresh.start).span - end < 2 * spec.bucket.span:
+        yield DeclarationError(
+            told(spec),
+            f"the refresh window, start ({refresh.start}) minus end ({refresh.end}), must span two "
+            f"buckets of {spec.bucket}",
+            times=((spec.name, "refresh_start"), (spec.name, "refresh_end")),
+        )
+
+
+def source_times(
+    spec: AggregateSpec, refresh: Refresh, source: HypertableSpec | AggregateSpec
+) -> Iterator[DeclarationError]:
+    """What is refreshed must still be in the source."""
     if source.retention is None:
         return
+    times = ((source.name, "retention"), (spec.name, "refresh_start"))
     if refresh.start is None:
-        raise DeclarationError(
-            name,
+        yield DeclarationError(
+            told(spec),
             f"its refresh starts at the beginning, but {source.name!r} keeps {source.retention}: "
             "a refresh would erase what was dropped there",
+            times=times,
         )
-    if Interval.parse(source.retention).span <= Interval.parse(refresh.start).span:
-        raise DeclarationError(
-            name,
+    elif Interval.parse(source.retention).span <= Interval.parse(refresh.start).span:
+        yield DeclarationError(
+            told(spec),
             f"the retention of {source.name!r} ({source.retention}) must be longer than its "
             f"refresh start ({refresh.start}): a refresh would erase what was dropped there",
+            times=times,
         )
-
-
-def check_all(declared: Declarations) -> None:
-    """Every rule that needs no table. Raises DeclarationError."""
-    for hypertable in declared.hypertables.values():
-        check_hypertable(hypertable)
-    for aggregate in declared.aggregates.values():
-        check_aggregate(aggregate, declared)
 
 
 def check_name_is_free(metadata: sa.MetaData, key: Key, kind: str) -> None:

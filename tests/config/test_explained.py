@@ -14,7 +14,7 @@ from ravenwh.config import example, load, load_explained
 from ravenwh.config.keys import keys_of, tables
 from ravenwh.config.reference import reference
 from ravenwh.domain.errors import SettingsError
-from ravenwh.domain.settings import Settings, SymbolEntry
+from ravenwh.domain.settings import PolicyTimes, Settings, SymbolEntry
 from ravenwh.domain.settings.option import Named, options_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +197,9 @@ def test_the_reference_has_every_key() -> None:
         assert f"\n### `{name}`\n" in page
         if key.variable:
             assert f"`{key.variable.replace('FEEDS_DEFAULT', 'FEEDS_NAME')}`" in page
+    for name in options_of(PolicyTimes):
+        assert f"\n### `timescale.policies.NAME.{name}`\n" in page
+        assert f"`RAVENWH_TIMESCALE_POLICIES_NAME_{name.upper()}`" in page
     for name in options_of(SymbolEntry):
         assert f"\n### `{name}`\n" in page
     assert len(KEYS) > 50

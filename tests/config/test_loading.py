@@ -6,11 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ravenwh.config import load, load_explained
 from ravenwh.config.keys import keys_of, tables
 from ravenwh.domain.errors import SettingsError
 from ravenwh.domain.settings import Feed, Secret, Settings, SymbolEntry
+from ravenwh.domain.settings.policies import INTERVAL
+from ravenwh.timescale.interval import Interval
+
+UNITS = ("second", "minute", "hour", "day", "week", "month", "year")
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +137,57 @@ def test_every_single_value_can_come_from_the_environment() -> None:
             assert explained.settings != Settings(), key.variable
             tried += 1
     assert tried > 35
+
+
+def test_policies_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "a.toml",
+        """
+        [timescale.policies.fact__kline]
+        retention = "400 days"
+        columnstore_after = "30 days"
+        [timescale.policies.agg__kline_1h]
+        refresh_start = "3 days 12 hours"
+        """,
+    )
+    environ = {
+        "RAVENWH_TIMESCALE_POLICIES_FACT__KLINE_COLUMNSTORE_AFTER": "never",
+        "RAVENWH_TIMESCALE_POLICIES_FACT__VPIN_RETENTION": "2 years",
+    }
+    explained = load_explained(file, environ)
+    assert explained.settings.timescale.policy_times == {
+        "fact__kline": {"retention": "400 days", "columnstore_after": None},
+        "agg__kline_1h": {"refresh_start": "3 days 12 hours"},
+        "fact__vpin": {"retention": "2 years"},
+    }
+    rows = {row.key: (row.value, str(row.source)) for row in explained.rows()}
+    key = "timescale.policies.fact__kline"
+    assert rows[f"{key}.retention"] == ("400 days", f"{file}:{key}.retention")
+    assert rows[f"{key}.columnstore_after"] == (
+        "never",
+        "RAVENWH_TIMESCALE_POLICIES_FACT__KLINE_COLUMNSTORE_AFTER",
+    )
+    assert rows["timescale.policies.fact__vpin.refresh_end"] == (None, "default")
+    assert "timescale.policies" not in rows
+    again = written(tmp_path / "again.toml", explained.text())
+    assert load(again, {}) == explained.settings
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 200), st.sampled_from(UNITS)),
+        min_size=1,
+        unique_by=lambda part: part[1],
+    )
+)
+def test_what_the_settings_call_an_interval_is_one(parts: list[tuple[int, str]]) -> None:
+    text = " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts)
+    span = Interval.parse(text).span
+    if span:
+        assert INTERVAL.read(text) == text
+    else:
+        with pytest.raises(SettingsError):
+            INTERVAL.read(text)
 
 
 def test_paths_start_at_the_file_or_at_home_or_for_variables_here(

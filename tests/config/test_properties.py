@@ -236,4 +236,6 @@ RULES = (
     "allowed only with mode",
     "not more than that",
     "which venue_include has too",
+    "found nothing, with client_keys",
+    "with several client_keys",
 )

@@ -33,6 +33,12 @@ INTERVALS = (
     '"1w"'
 )
 ENTRY = "symbol, multiplier, volume_unit, contract_size, contract_of, listed_at, delisted_at, contract, coin"
+INTERVAL = 'an interval longer than nothing, as in "400 days", "12 hours" or "1 month"'
+RELATIONS = (
+    "fact__kline, fact__tick_imbalance, fact__tick_run, fact__volume_imbalance, fact__vpin, "
+    "fact__funding, fact__open_interest, agg__kline_5m, agg__kline_15m, agg__kline_30m, "
+    "agg__kline_1h, agg__kline_4h, agg__kline_1d, agg__kline_1w"
+)
 FEED_NAME = "a name of small letters, digits and underscores"
 PEPE = 'routing.symbol_map."PEPE/USDT".X'
 
@@ -41,7 +47,7 @@ REFUSED: list[tuple[str, str]] = [
     (
         'timescale.shema = "x"',
         "timescale.shema (FILE): found an unknown key (did you mean schema?); allowed: url, "
-        "password, password_file, schema, engine",
+        "password, password_file, schema, engine, policies, refresh_due_every_s",
     ),
     (
         "[jornal]\nkeep_h = 1",
@@ -59,8 +65,66 @@ REFUSED: list[tuple[str, str]] = [
     (
         'feeds.a.endpont = "tcp://h:1"',
         "feeds.a.endpont (FILE): found an unknown key (did you mean endpoint?); allowed: endpoint, "
-        "mode, wire, control, server_key, public_key, secret_key, secret_key_file, rcvhwm, "
+        "mode, wire, control, server_key, public_key, secret_key, secret_key_file, client_keys, rcvhwm, "
         "max_frame_bytes",
+    ),
+    # policies: what only the models can tell
+    (
+        'timescale.policies.fact__klin.retention = "1 year"',
+        "timescale.policies.fact__klin (FILE): found an unknown table or rollup (did you mean "
+        f"fact__kline?); allowed: {RELATIONS}",
+    ),
+    (
+        'timescale.policies.fact__kline.retension = "1 year"',
+        "timescale.policies.fact__kline.retension (FILE): found an unknown key (did you mean "
+        "retention?); allowed: retention, columnstore_after, refresh_start, refresh_end, "
+        "refresh_schedule",
+    ),
+    *(
+        (
+            f'timescale.policies.fact__kline.retention = "{text}"',
+            f'timescale.policies.fact__kline.retention (FILE): found "{text}"; allowed: {INTERVAL}; '
+            'or "never"',
+        )
+        for text in (
+            "",
+            "soon",
+            "0 days",
+            "0 days 00 hours",
+            "-1 day",
+            "7",
+            "201 years",
+            "1 day 1 day",
+            "1 day ago",
+        )
+    ),
+    (
+        'timescale.policies.agg__kline_1h.refresh_end = "never"',
+        'timescale.policies.agg__kline_1h.refresh_end (FILE): found "never"; allowed: ' + INTERVAL,
+    ),
+    (
+        'timescale.policies.fact__vpin.refresh_start = "1 year"',
+        'timescale.policies.fact__vpin.refresh_start (FILE): found "1 year"; allowed: what keeps this '
+        "rule: refresh_start of 'fact__vpin': a hypertable is not refreshed",
+    ),
+    (
+        'timescale.policies.agg__kline_1w.refresh_start = "20 days"',
+        'timescale.policies.agg__kline_1w.refresh_start (FILE): found "20 days"; allowed: what keeps '
+        "this rule: ContinuousAggregate 'agg__kline_1w': the refresh window, start (20 days) minus end "
+        "(7 days), must span two buckets of 7 days",
+    ),
+    (  # all of them, also beside what is wrong by itself
+        "[timescale]\nschema = 'public'\n"
+        "policies.fact__kline = { retention = '2 days', columnstore_after = 'never' }\n"
+        "policies.agg__kline_1h.refresh_start = 'once'",
+        f'timescale.schema (FILE): found "public"; allowed: {SCHEMA}\n'
+        f'timescale.policies.agg__kline_1h.refresh_start (FILE): found "once"; allowed: {INTERVAL}\n'
+        + "\n".join(
+            'timescale.policies.fact__kline.retention (FILE): found "2 days"; allowed: what keeps this '
+            f"rule: ContinuousAggregate 'agg__kline_{code}': the retention of 'fact__kline' (2 days) must "
+            "be longer than its refresh start (2 days): a refresh would erase what was dropped there"
+            for code in ("5m", "15m", "30m", "1h")
+        ),
     ),
     # wrong types
     ('log = "debug"', "log (FILE): found a string; allowed: a table with the keys level, format"),
@@ -279,6 +343,39 @@ REFUSED: list[tuple[str, str]] = [
         "secret_key, or none of them",
     ),
     (
+        f'feeds.a = {{ mode = "bind", endpoint = "tcp://*:1", client_keys = ["{"c" * 40}"] }}',
+        "feeds.a.public_key (FILE): found nothing; allowed: all of public_key, secret_key, or none "
+        "of them\n"
+        "feeds.a.secret_key (FILE): found nothing; allowed: all of public_key, secret_key, or none "
+        "of them",
+    ),
+    (
+        f'feeds.a.client_keys = ["{"c" * 40}"]',
+        'feeds.a.client_keys (FILE): found keys; allowed only with mode "bind", as who connects '
+        "lets nobody in",
+    ),
+    (
+        f"""
+        [feeds.a]
+        mode = "bind"
+        endpoint = "tcp://*:1"
+        control = "tcp://127.0.0.1:2"
+        public_key = "{"p" * 40}"
+        secret_key = "{"s" * 40}"
+        client_keys = ["{"c" * 40}", "{"d" * 40}"]
+        """,
+        "feeds.a.control (FILE): found one, with several client_keys; allowed: with one at most, "
+        "which is then the key of who answers there",
+    ),
+    (
+        f'server.client_keys = ["{"c" * 40}"]',
+        "server.secret_key (FILE): found nothing, with client_keys; allowed: a key with them",
+    ),
+    (
+        'server.secret_key = "short"',
+        "server.secret_key (FILE): found ***; allowed: a CURVE key, 40 characters of Z85",
+    ),
+    (
         f'feeds.a = {{ mode = "bind", endpoint = "tcp://*:1", server_key = "{"s" * 40}" }}',
         'feeds.a.server_key (FILE): found a key; allowed only with mode "connect", as who binds is '
         "the server",
@@ -419,6 +516,20 @@ VARIABLES: list[tuple[str, str, str]] = [
         "RAVENWH_TIMESCALE_SHEMA",
         "x",
         "RAVENWH_TIMESCALE_SHEMA: found an unknown variable (did you mean RAVENWH_TIMESCALE_SCHEMA?)",
+    ),
+    (
+        "RAVENWH_TIMESCALE_POLICIES_FACT_KLINE_RETENTION",
+        "1 year",
+        "RAVENWH_TIMESCALE_POLICIES_FACT_KLINE_RETENTION: found an unknown variable "
+        "(did you mean RAVENWH_TIMESCALE_POLICIES_FACT__KLINE_RETENTION?)",
+    ),
+    (
+        "RAVENWH_TIMESCALE_POLICIES_AGG__KLINE_1W_REFRESH_START",
+        "20 days",
+        "timescale.policies.agg__kline_1w.refresh_start "
+        '(RAVENWH_TIMESCALE_POLICIES_AGG__KLINE_1W_REFRESH_START): found "20 days"; allowed: what '
+        "keeps this rule: ContinuousAggregate 'agg__kline_1w': the refresh window, start (20 days) "
+        "minus end (7 days), must span two buckets of 7 days",
     ),
     ("RAVENWH_", "x", "RAVENWH_: found an unknown variable"),
     ("RAVENWH_HOME\n", "x", '"RAVENWH_HOME\\n": found an unknown variable'),

@@ -113,8 +113,26 @@ def test_the_settings_file_can_be_named(
     monkeypatch.delenv("RAVENWH_EMBEDDED_DATA_DIR")
     file = tmp_path / "mine.toml"
     file.write_text(f"[embedded]\ndata_dir = '{own_root}'\n")
-    told = json.loads(run("--config", str(file), "status", "--json").output)
-    assert told["root"] == str(own_root)
+    for arguments in (
+        ("status", "--config", str(file), "--json"),
+        ("--config", str(file), "status", "--json"),
+    ):
+        told = json.loads(run(*arguments).output)
+        assert told["root"] == str(own_root)
+    before = tmp_path / "before.toml"
+    before.write_text(f"[embedded]\ndata_dir = '{tmp_path}'\n")
+    nearer = run("--config", str(before), "status", "--config", str(file), "--json")
+    assert json.loads(nearer.output)["root"] == str(own_root)
+
+
+def test_psql_takes_the_settings_file_and_leaves_the_rest_to_psql(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAVENWH_EMBEDDED_DATA_DIR")
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[embedded]\ndata_dir = '{root}'\n")
+    assert run("psql", "--config", str(file), "-XAtc", "SELECT '--config'").exit_code == 0
+    assert capfd.readouterr().out == "--config\n"
 
 
 def test_a_wrong_setting_is_a_settings_error(
@@ -131,6 +149,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     result = run(*filter(None, [name]), "--help")
     assert result.exit_code == 0
     assert "Example: " in result.output
+    assert ("--config" in result.output) == bool(name)
 
 
 def test_the_example_of_the_url_works(root: Path, pg_dump: Path) -> None:

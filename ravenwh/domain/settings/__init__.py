@@ -14,6 +14,7 @@ from ravenwh.domain.settings.database_url import DatabaseUrl
 from ravenwh.domain.settings.feed import Feed
 from ravenwh.domain.settings.influx import Influx
 from ravenwh.domain.settings.ingest import BinanceKlines, Ingest, Journal, Log
+from ravenwh.domain.settings.policies import PolicyTimes
 from ravenwh.domain.settings.root import Settings
 from ravenwh.domain.settings.routing import Routing, SymbolEntry, Upstream
 from ravenwh.domain.settings.secret import Secret
@@ -29,6 +30,7 @@ __all__ = [
     "Ingest",
     "Journal",
     "Log",
+    "PolicyTimes",
     "Port",
     "Routing",
     "Secret",

@@ -143,14 +143,14 @@ class Section:
 
     def __attrs_post_init__(self) -> None:
         values = {name: getattr(self, name) for name in options_of(type(self))}
-        problems = _broken_rules(type(self), values)
+        problems = _broken_rules(self.RULES, values)
         if problems:
             raise Unfit(problems)
 
 
-def _broken_rules(section: type[Section], good: Mapping[str, object]) -> list[Problem]:
+def _broken_rules(rules: Iterable[Rule], good: Mapping[str, object]) -> list[Problem]:
     problems: list[Problem] = []
-    for rule in section.RULES:
+    for rule in rules:
         values = [_look_up(good, key.split(".")) for key in rule.keys]
         if any(value is REFUSED for value in values):
             continue
@@ -170,10 +170,14 @@ def _look_up(values: object, keys: Sequence[str]) -> object:
 
 @attrs.frozen(kw_only=True)
 class Table(Kind[SectionT], Generic[SectionT]):
-    """A table whose keys are those of a class; ``short`` is the key that a lone string is for."""
+    """A table whose keys are those of a class; ``short`` is the key that a lone string is for.
+
+    ``rules`` are further ones than those of the class: what only the reader of the table can ask.
+    """
 
     of: type[SectionT]
     short: str | None = None
+    rules: tuple[Rule, ...] = ()
     scalar = False
 
     @property
@@ -208,7 +212,7 @@ class Table(Kind[SectionT], Generic[SectionT]):
                 problems += [part.within(name) for part in error.parts]
                 if error.good:
                     good[name] = _Partly(error.good)
-        problems += _broken_rules(self.of, good)
+        problems += _broken_rules((*self.of.RULES, *self.rules), good)
         if problems:
             raise Unfit(problems, good)
         return self.of(**good)

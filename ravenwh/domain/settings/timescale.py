@@ -3,16 +3,18 @@
 # ruff: noqa: RUF009  # option() and optional() give attrs fields, as attrs.field() does
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import attrs
 
 from ravenwh.domain.errors import SettingsError
 from ravenwh.domain.settings.database_url import DatabaseAddress, DatabaseUrl, Driver
-from ravenwh.domain.settings.kinds import Choice, FilePath, Hidden, Text, Whole
-from ravenwh.domain.settings.option import Rule, Section, option, optional
+from ravenwh.domain.settings.kinds import Choice, FilePath, Hidden, Number, Text, Whole
+from ravenwh.domain.settings.option import Named, Rule, Section, Table, option, optional
+from ravenwh.domain.settings.policies import RELATION, PolicyTimes
 from ravenwh.domain.settings.problem import Problem
 from ravenwh.domain.settings.secret import Secret
 
@@ -62,6 +64,29 @@ class Timescale(Section):
         help="The level that must be there; auto takes what it finds. community is TimescaleDB "
         "under its own licence, none is PostgreSQL alone.",
     )
+    policies: Mapping[str, PolicyTimes] = option(
+        Named(name=RELATION, item=Table(of=PolicyTimes)),
+        default=MappingProxyType({}),
+        help="Other times of policies than the models declare, by table or rollup; written by "
+        "ravenwh policies apply, and by runners.init.",
+        example={
+            "fact__kline": {"retention": "400 days", "columnstore_after": "30 days"},
+            "agg__kline_1h": {"refresh_start": "3 days"},
+        },
+    )
+
+    refresh_due_every_s: float = option(
+        Number(least=1, most=86_400),
+        default=300.0,
+        unit="seconds",
+        help="How often the kline runner refreshes the rollups of days whose rows changed behind "
+        "their refresh policies.",
+    )
+
+    @property
+    def policy_times(self) -> dict[str, Mapping[str, str | None]]:
+        """The times of ``policies`` that are given; None where there is to be no such policy."""
+        return {name: times.given for name, times in self.policies.items()}
 
     def address(self, *, driver: Driver = "postgresql+asyncpg") -> str:
         """The whole address with the password as it is now, for a driver and never for a log.
