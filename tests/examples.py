@@ -10,9 +10,12 @@ A page is README.md or one of docs/. Its fenced blocks are run in their order:
 - ``sql``: must run on the mart; ``json``: must be JSON; ``text`` is not run at all.
 
 Where output is shown, ``...`` stands for anything, and the amount of white space does not matter.
-Blocks in braces are directives of MyST. Two comments, invisible to readers, steer a page:
+Blocks in braces are directives of MyST. Comments, invisible to readers, steer a page:
 ``<!-- examples: from nothing -->`` (an embedded server that holds nothing, in place of a mart with
-klines) and ``<!-- wait for 1440 klines -->`` (the runner writes while the page goes on).
+klines), ``<!-- examples: with TimescaleDB -->`` (an empty database that has it, on each engine in
+turn, also named by DATABASE_URL), ``<!-- wait for 1440 klines -->`` (the runner writes while the
+page goes on), and before a block ``<!-- file models.py -->`` or ``<!-- more of models.py -->``: it
+is written to that file and not run.
 """
 
 from __future__ import annotations
@@ -33,20 +36,27 @@ from uuid import uuid4
 import attrs
 
 FROM_NOTHING = "<!-- examples: from nothing -->"
+WITH_TIMESCALEDB = "<!-- examples: with TimescaleDB -->"
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>\{?[\w-]*)[^`]*$")
 _WAIT = re.compile(r"<!-- wait for (?P<klines>\d+) klines -->")
+_FILE = re.compile(r"<!-- (?P<how>file|more of) (?P<name>[\w./-]+) -->")
 
 
 @attrs.frozen(kw_only=True)
 class Block:
-    """A fenced block, or a wait (language ``wait``, body the number), at a line of its page."""
+    """A fenced block, or a wait (language ``wait``, body the number), at a line of its page.
+
+    ``file`` is where it goes, if to a file, and ``mode`` how that is opened.
+    """
 
     page: Path
     line: int
     language: str
     body: str
+    file: str | None = None
+    mode: str = "w"
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -55,8 +65,11 @@ class Block:
 def blocks_of(page: Path) -> Iterator[Block]:
     """The blocks of a page, in order."""
     lines = enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+    file: dict[str, str] = {}
     for number, line in lines:
-        if wait := _WAIT.search(line):
+        if goes_to := _FILE.search(line):
+            file = {"file": goes_to["name"], "mode": "w" if goes_to["how"] == "file" else "a"}
+        elif wait := _WAIT.search(line):
             yield Block(page=page, line=number, language="wait", body=wait["klines"])
         elif fence := _FENCE.match(line):
             body = []
@@ -65,7 +78,8 @@ def blocks_of(page: Path) -> Iterator[Block]:
                     break
                 body.append(inner)
             text = textwrap.dedent("\n".join(body)) + "\n"
-            yield Block(page=page, line=number, language=fence["language"], body=text)
+            yield Block(page=page, line=number, language=fence["language"], body=text, **file)
+            file = {}
 
 
 def commands_of(block: Block) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,16 @@ from ravenwh.warehouse.rows import kline_values
 from ravenwh.warehouse.upsert import Upsert
 from ravenwh.warehouse.write import FactSink
 from tests.conftest import ROOT
-from tests.examples import FROM_NOTHING, Block, Shell, blocks_of, commands_of, difference
+from tests.engines.fixtures import FIXTURES, EngineDatabase
+from tests.examples import (
+    FROM_NOTHING,
+    WITH_TIMESCALEDB,
+    Block,
+    Shell,
+    blocks_of,
+    commands_of,
+    difference,
+)
 from tests.servers import PgServer, open_folder
 
 PAGES = sorted(
@@ -43,6 +52,16 @@ PAGES = sorted(
     for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
     if "_build" not in page.parts
 )
+ENGINES = [
+    (page, engine)
+    for page in PAGES
+    for engine in (
+        ("wasm", "native")
+        if WITH_TIMESCALEDB in (ROOT / page).read_text(encoding="utf-8")
+        else ("embedded",)
+    )
+]
+"""The pages, and the engines that each is run on."""
 HELD = (
     ("BINANCE_SPOT", "BTCUSDT", "1m"),
     ("BINANCE_SPOT", "ETHUSDT", "1m"),
@@ -99,7 +118,7 @@ class Desk:
 
 @pytest.fixture
 def desk(
-    page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    page: Path, engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Desk]:
     """The desk for the page that the test is about."""
     with ExitStack() as stack:
@@ -110,7 +129,12 @@ def desk(
             "RAVENWH_JOURNAL_DIR": str(folder / "journal"),
             **dict(zip(ports_of_runners(), free_ports(stack), strict=False)),
         }
-        if FROM_NOTHING in (ROOT / page).read_text(encoding="utf-8"):
+        if engine != "embedded":
+            with_timescaledb: EngineDatabase = request.getfixturevalue(FIXTURES[engine])
+            url = with_timescaledb.libpq_url
+            variables["RAVENWH_TIMESCALE_URL"] = url
+            variables["DATABASE_URL"] = url.replace("postgresql:", "postgresql+psycopg:", 1)
+        elif FROM_NOTHING in (ROOT / page).read_text(encoding="utf-8"):
             url = None
             server = EmbeddedPostgres(root=folder / "server")
             stack.callback(server.destroy)
@@ -154,7 +178,7 @@ def shell(desk: Desk) -> Iterator[Shell]:
         yield opened
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize(("page", "engine"), ENGINES, ids=str)
 def test_page(page: Path, desk: Desk, shell: Shell) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with ExitStack() as stack:
@@ -171,6 +195,10 @@ def close_warehouses(namespace: dict[str, Any]) -> None:
 
 
 def run(block: Block, namespace: dict[str, Any], desk: Desk, shell: Shell) -> None:
+    if block.file is not None:
+        with (desk.folder / block.file).open(block.mode, encoding="utf-8") as file:
+            file.write(block.body)
+        return
     match block.language:
         case "python":
             text = "\n" * block.line + block.body  # so that a traceback names the page's line
