@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ravenwh.domain.errors import SettingsError
 from ravenwh.domain.instrument import Instrument
@@ -12,7 +12,7 @@ from ravenwh.domain.register import Register
 from ravenwh.domain.seed import Seed
 from ravenwh.domain.settings import Settings
 
-__all__ = ["register_of", "seed_of", "wanted_symbols", "wanted_venues"]
+__all__ = ["own_symbols", "register_of", "seed_of", "wanted_symbols", "wanted_venues"]
 
 
 def register_of(settings: Settings) -> Register:
@@ -54,6 +54,22 @@ def _symbols(venue: str, names: tuple[str, ...], register: Register) -> Iterator
     for name in names:
         coin, slash, quote = name.partition("/")
         yield register.symbol_for(venue, coin, quote) if slash else name
+
+
+def own_symbols(
+    wanted: Mapping[str, tuple[str, ...] | None], register: Register
+) -> dict[str, frozenset[str] | None]:
+    """The same, as messages name them: a venue may have an older spelling of its symbols too.
+
+    Raises UnknownSymbol, and Rejected for symbols that have no series.
+    """
+    return {
+        venue: None
+        if symbols is None
+        else frozenset(symbols)
+        | {register.series_instrument(venue, symbol).symbol for symbol in symbols}
+        for venue, symbols in wanted.items()
+    }
 
 
 def seed_of(settings: Settings, register: Register) -> Seed:

@@ -4,28 +4,30 @@ So live data from it and archived data are one series. cryptofeed writes the ins
 venues alike: ``BTC-USDT``, ``BTC-USDT-PERP``, ``BTC-USD-21U24`` (year, letter of the month, day),
 ``ETH-USDT-3200-21Z31-call``, and ``ETH-2800-21N30-call`` where base and quote are the same. Where
 it has one name for two symbols of a venue, neither is taken unless one of them is listed in the
-settings.
+settings. :func:`names` goes the other way, to ask cryptofeed for a symbol of a venue.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date
 from enum import Enum, auto
 from types import MappingProxyType
 
 import attrs
 
+from ravenwh.domain.instrument import Contract, Instrument
 from ravenwh.domain.symbols.kraken import COIN_MARGINED
 from ravenwh.domain.symbols.reading import MONTHS, Unread, is_token
 
-__all__ = ["EXCHANGES", "native"]
+__all__ = ["EXCHANGES", "is_option", "names", "native"]
 
 _LETTERS = "FGHJKMNQUVXZ"
 _EXPIRY = re.compile(f"([0-9]{{2}})([{_LETTERS}])([0-9]{{1,2}})")
 _WHOLE_STRIKES = frozenset({"BTC", "ETH"})
 """The coins whose linear Deribit options have whole strikes only: cryptofeed cuts fractions off."""
+_OPTION_ENDS = ("-call", "-put")
 
 
 class _Kind(Enum):
@@ -212,3 +214,59 @@ def native(exchange: str, symbol: str, listed: Collection[tuple[str, str]] = ())
         ways = " and ".join(f"{written} of {row}" for row, written in found)
         raise Unread(f"cryptofeed calls {ways} alike; list the one it sends in the settings")
     return found[0]
+
+
+def is_option(symbol: str) -> bool:
+    """Whether cryptofeed's symbol is an option's, of any exchange."""
+    return symbol.endswith(_OPTION_ENDS)
+
+
+def names(instrument: Instrument) -> tuple[tuple[str, str], ...]:
+    """What cryptofeed may call the instrument: pairs of exchange and symbol, none where unknown.
+
+    ``instrument`` is what the rule of its exchange reads in the symbol. Each pair leads back to
+    that symbol by :func:`native`. There are two where a form has changed between venues or
+    versions: which of them is sent cannot be told from here.
+    """
+    wanted = (instrument.exchange, instrument.symbol)
+    exchanges = [exchange for exchange, rows in EXCHANGES.items() if wanted[0] in rows]
+    return tuple(
+        (exchange, symbol)
+        for exchange in exchanges
+        for symbol in _spellings(instrument)
+        if _leads_to(wanted, exchange, symbol)
+    )
+
+
+def _leads_to(wanted: tuple[str, str], exchange: str, symbol: str) -> bool:
+    try:
+        return native(exchange, symbol, (wanted,)) == wanted
+    except Unread:
+        return False
+
+
+def _spellings(instrument: Instrument) -> Iterator[str]:
+    """Every form in which cryptofeed writes such an instrument of some venue."""
+    coin, scale = instrument.coin, f"{instrument.multiplier:.0f}"
+    bases = (coin,) if scale == "1" else (scale + coin, f"1M{coin}", coin + scale)
+    quotes = {instrument.quote, f"{instrument.quote}_UM"}
+    if instrument.option is not None:
+        quotes.add(instrument.option.strike_in)
+    for base in bases:
+        for pair in (base, *(f"{base}-{quote}" for quote in sorted(quotes - {base}))):
+            for end in _ends(instrument):
+                yield pair + end
+
+
+def _ends(instrument: Instrument) -> Iterator[str]:
+    """What follows base and quote; the day comes with and without a zero before it."""
+    if instrument.expiry is None:
+        yield "-PERP" if instrument.contract is Contract.PERPETUAL else ""
+        return
+    at = instrument.expiry
+    for day in dict.fromkeys((f"{at.day}", f"{at.day:02d}")):
+        expiry = f"{at:%y}{_LETTERS[at.month - 1]}{day}"
+        if instrument.option is None:
+            yield f"-{expiry}"
+        else:
+            yield f"-{instrument.option.strike:.10g}-{expiry}-{instrument.option.kind}"
