@@ -14,6 +14,7 @@ import click
 from tqdm import tqdm
 
 from ravenwh.app.replay import run_replay
+from ravenwh.cli.moments import moment
 from ravenwh.cli.terminal import run_until_stopped, started
 from ravenwh.domain.series import TimeRange
 from ravenwh.sources.report import Report
@@ -33,17 +34,6 @@ def speed(text: str) -> float | None:
     if not 0 < factor < math.inf:
         raise click.BadParameter(f"found {text!r}, allowed are max and numbers above 0, as 1 or 60")
     return factor
-
-
-def time(text: str) -> datetime:
-    """A date or a time, in UTC where it says no zone. Ends with a usage error for the rest."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(
-            f"found {text!r}, allowed are dates and times as 2024-01-31 and 2024-01-31T12:00:00Z"
-        ) from None
-    return at.replace(tzinfo=at.tzinfo or UTC)
 
 
 EXAMPLES = """\b
@@ -73,8 +63,8 @@ Examples:
     show_default=True,
     help="1 is as it happened, 60 an hour a minute; max does not wait.",
 )
-@click.option("--from", "start", type=time, help="Leave out what is before this time (UTC).")
-@click.option("--to", "end", type=time, help="Leave out this time and what is after it.")
+@click.option("--from", "start", type=moment, help="Leave out what is before this time (UTC).")
+@click.option("--to", "end", type=moment, help="Leave out this time and what is after it.")
 @click.option(
     "--simulate", metavar="SYMBOL,...", help="Invented klines of --from to --to, not a file."
 )

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
+from ravenwh.app.feeds import control_endpoint, publishing_endpoint
 from ravenwh.domain.errors import SettingsError
 from ravenwh.domain.settings import Settings
 from ravenwh.feed import wire
+from ravenwh.feed.collecting import Fixed, collection_handlers
+from ravenwh.feed.control import Collection
+from ravenwh.feed.control_server import ControlServer
 from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.publisher import Publisher
+from ravenwh.feed.resending import resend_handlers
 from ravenwh.sources.replay import Replay, Subject
 from ravenwh.sources.report import Report
 from ravenwh.sources.request import Request
 from ravenwh.sources.vision import OnBad
+from ravenwh.telemetry.live import serve_live
 
 __all__ = ["run_replay"]
+
+SERVICE = "replay"
 
 LINGER_S = 600.0
 """How long a slow subscriber may take for the last messages, unless we are told to stop."""
@@ -33,35 +42,67 @@ async def run_replay(
 ) -> Report:
     """Bind where the venue's subscribers connect to, wait for them, send everything, and report.
 
-    ``endpoint`` is where to bind, if not there. Raises Refused where a file cannot be used, and
-    Unavailable where nobody subscribes within ``wait_s`` seconds.
+    ``endpoint`` is where to bind, if not there. Until its end, ``server.replay_port`` answers for
+    it: what was sent is sent again, as far as it is kept. Raises Refused where a file cannot be
+    used, and Unavailable where nobody subscribes within ``wait_s`` seconds, or a port is taken.
     """
     tracks, rows = await asyncio.to_thread(request.tracks)
-    if endpoint is None:
-        data_type = "TRADE" if tracks[0].interval is None else "CANDLE"
-        endpoint = _endpoint(settings, request.venue, data_type)
-    publisher = Publisher(endpoint=Endpoint(address=endpoint, mode="bind", key="--endpoint"))
+    data_type = "TRADE" if tracks[0].interval is None else "CANDLE"
+    bound = (
+        _endpoint(settings, request.venue, data_type)
+        if endpoint is None
+        else publishing_endpoint(settings, None, endpoint)
+    )
+    publisher = Publisher(endpoint=bound, ring_bytes=settings.server.ring_bytes)
 
-    async def subscribed(subjects: Collection[Subject]) -> None:
+    async def subscribed(subjects: Iterable[Subject]) -> None:
         topics = [wire.topic(*subject) for subject in sorted(subjects)]
         await publisher.wait_for_subscribers(topics, timeout_s=wait_s)
 
+    replay = Replay(
+        tracks=tracks,
+        rows=rows,
+        publish=publisher.publish,
+        wait_for_subscribers=subscribed,
+        on_bad=on_bad,
+        on_progress=on_progress,
+        speed=request.speed,
+        span=request.span,
+    )
     try:
-        return await Replay(
-            tracks=tracks,
-            rows=rows,
-            publish=publisher.publish,
-            wait_for_subscribers=subscribed,
-            on_bad=on_bad,
-            on_progress=on_progress,
-            speed=request.speed,
-            span=request.span,
-        ).run(stop)
+        async with _answering(settings, publisher, replay.subjects):
+            try:
+                return await replay.run(stop)
+            finally:
+                await publisher.close(1.0 if stop.is_set() else LINGER_S)
     finally:
-        await publisher.close(1.0 if stop.is_set() else LINGER_S)
+        await publisher.close(0)
 
 
-def _endpoint(settings: Settings, venue: str, data_type: str) -> str:
+@asynccontextmanager
+async def _answering(
+    settings: Settings, publisher: Publisher, subjects: Iterable[Subject]
+) -> AsyncIterator[None]:
+    """Have control requests answered during the block, and the doctor's question who we are."""
+    ports = {port.purpose: port for port in settings.ports() if port.service == SERVICE}
+    live = ports["metrics"]
+    handlers = {
+        **resend_handlers(publisher),
+        **collection_handlers(Fixed(Collection(*subject) for subject in subjects)),
+    }
+    async with serve_live(live.host, live.number, SERVICE):
+        with ControlServer(
+            endpoint=control_endpoint(settings, SERVICE), handlers=handlers
+        ) as control:
+            async with asyncio.TaskGroup() as tasks:
+                answering = tasks.create_task(control.serve(), name="control")
+                try:
+                    yield
+                finally:
+                    answering.cancel()
+
+
+def _endpoint(settings: Settings, venue: str, data_type: str) -> Endpoint:
     """Where the subscribers of a venue's data connect to, for us to bind there."""
     name = settings.upstream_for(venue, data_type).feed
     feed = settings.feeds[name]
@@ -72,4 +113,4 @@ def _endpoint(settings: Settings, venue: str, data_type: str) -> str:
                 "feed that the runners connect to: name another, or give --endpoint"
             ]
         )
-    return feed.endpoint
+    return publishing_endpoint(settings, name, feed.endpoint)

@@ -1,6 +1,6 @@
 """Where a socket is attached, and what its failures mean to us.
 
-The one place that binds and connects: keys for an encrypted feed will be set here, before the
+The one place that binds and connects: the keys of an encrypted endpoint are set here, before the
 socket is attached, and nowhere else.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import attrs
@@ -16,8 +17,9 @@ import zmq
 from loguru import logger
 
 from ravenwh.domain.errors import RavenwhError, Refused, SettingsError, Unavailable
+from ravenwh.feed.curve import ClientKeys, Gate, ServerKeys
 
-__all__ = ["Endpoint", "Mode", "translated"]
+__all__ = ["Endpoint", "Mode", "gate_for", "translated"]
 
 Mode = Literal["connect", "bind"]
 
@@ -55,23 +57,39 @@ def translated(error: zmq.ZMQError, endpoint: Endpoint) -> RavenwhError:
     return Unavailable(f"{what} {reason}", needs_person=True)
 
 
+def gate_for(endpoints: Iterable[Endpoint], context: zmq.Context[Any]) -> Gate | None:
+    """What lets clients in to those of one context that need it, on the running loop."""
+    needed = any(isinstance(endpoint.keys, ServerKeys) for endpoint in endpoints)
+    return Gate(context) if needed else None
+
+
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """A ZeroMQ address, and whether we bind it or connect to it.
 
     ``address`` is ``tcp://HOST:PORT`` or ``ipc://PATH``; where it is bound, HOST may be ``*`` for
     all interfaces and PORT 0 for a free one. ``key`` is what errors call it: the settings key.
+    With ``keys`` everything is encrypted: a ServerKeys where it is bound, else a ClientKeys.
     Raises SettingsError.
     """
 
     address: str
     mode: Mode = "connect"
     key: str = "endpoint"
+    keys: ClientKeys | ServerKeys | None = None
 
     def __attrs_post_init__(self) -> None:
         """Refuse what could never be attached."""
         if self.mode not in ("connect", "bind"):
             raise SettingsError([f"{self.key}: found {self.mode!r}, allowed are connect and bind"])
+        fitting = ServerKeys if self.mode == "bind" else ClientKeys
+        if self.keys is not None and not isinstance(self.keys, fitting):
+            raise SettingsError(
+                [
+                    f"{self.key}: found {type(self.keys).__name__} with mode {self.mode}, "
+                    f"allowed with it are {fitting.__name__}: who binds is the server"
+                ]
+            )
         if _IPC.fullmatch(self.address):
             return
         match = _TCP.fullmatch(self.address)
@@ -100,12 +118,23 @@ class Endpoint:
         except ValueError:
             return host == "localhost"
 
-    def attach(self, socket: zmq.Socket[Any]) -> str:
+    def warn_if_open(self) -> None:
+        """Warn of what others can reach or read: without keys it is neither secret nor signed."""
+        if self.keys is None and not self.is_local:
+            logger.bind(endpoint=self.address, mode=self.mode).warning("FEED_NOT_ENCRYPTED")
+
+    def attach(self, socket: zmq.Socket[Any], gate: Gate | None = None) -> str:
         """Bind or connect the socket; the address in use, with the port that a 0 became.
 
-        Raises SettingsError, Unavailable or Refused. An endpoint that other machines can reach is
-        told in a warning, because what travels on it is neither secret nor signed.
+        ``gate`` is needed where the keys are a server's. Raises SettingsError, Unavailable or
+        Refused.
         """
+        if isinstance(self.keys, ServerKeys):
+            if gate is None:
+                raise Refused(f"{self.key}: nobody would be let in without a gate; give one")
+            gate.guard(socket, self.keys, self.key)
+        elif self.keys is not None:
+            self.keys.put_on(socket)
         socket.set(zmq.TCP_KEEPALIVE, 1)  # a peer that vanished without a word is noticed in 60 s
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 30)
         socket.set(zmq.TCP_KEEPALIVE_INTVL, 10)
@@ -119,6 +148,4 @@ class Endpoint:
             last = socket.get_string(zmq.LAST_ENDPOINT)
         except zmq.ZMQError as error:
             raise translated(error, self) from error
-        if not self.is_local:
-            logger.bind(endpoint=self.address, mode=self.mode).warning("FEED_NOT_ENCRYPTED")
         return last if self.mode == "bind" else self.address

@@ -15,7 +15,9 @@ from loguru import logger
 from ravenwh.domain.errors import RavenwhError, Refused, Unavailable
 from ravenwh.domain.messages import Message
 from ravenwh.feed import wire
-from ravenwh.feed.endpoint import Endpoint, translated
+from ravenwh.feed.curve import Gate
+from ravenwh.feed.endpoint import Endpoint, gate_for, translated
+from ravenwh.feed.ring import Ring
 
 __all__ = ["Publisher"]
 
@@ -36,18 +38,21 @@ class Publisher:
     used on one loop; several tasks may publish. Raises SettingsError or Unavailable where the
     endpoint cannot be attached.
 
-    ``address`` is where it is attached, with the port that a bound 0 became.
+    ``ring`` holds what was sent last, in ``ring_bytes`` of memory, for a ControlServer to send
+    again. ``address`` is where it is attached, with the port that a bound 0 became.
     """
 
     endpoint: Endpoint
     sndhwm: int = 10_000
+    ring_bytes: int = 64 * 2**20
     epoch: int = attrs.field(factory=time.time_ns)
     _context: zmq.Context[zmq.Socket[bytes]] = attrs.field(
         init=False, repr=False, factory=zmq.Context
     )
     _socket: zmq.Socket[bytes] = attrs.field(init=False, repr=False)
+    _gate: Gate | None = attrs.field(init=False, repr=False)
     address: str = attrs.field(init=False)
-    _seqs: dict[bytes, int] = attrs.field(init=False, repr=False, factory=dict)
+    ring: Ring = attrs.field(init=False, repr=False)
     _subscriptions: set[bytes] = attrs.field(init=False, repr=False, factory=set)
     _turn: asyncio.Lock = attrs.field(init=False, repr=False, factory=asyncio.Lock)
     _for_room: set[asyncio.Future[None]] = attrs.field(init=False, repr=False, factory=set)
@@ -68,18 +73,28 @@ class Publisher:
             raise translated(error, self.endpoint) from error
         return socket
 
+    @_gate.default
+    def _open_gate(self) -> Gate | None:
+        return gate_for([self.endpoint], self._context)
+
     @address.default
     def _attach(self) -> str:
+        self.endpoint.warn_if_open()
         try:
-            return self.endpoint.attach(self._socket)
+            return self.endpoint.attach(self._socket, self._gate)
         except RavenwhError:
+            self._close_gate()
             self._context.destroy(linger=0)
             raise
+
+    @ring.default
+    def _empty_ring(self) -> Ring:
+        return Ring(self.ring_bytes)
 
     @property
     def sent(self) -> int:
         """How many messages were published since the start, with or without a subscriber."""
-        return sum(self._seqs.values())
+        return self.ring.sent
 
     @property
     def subscriptions(self) -> frozenset[bytes]:
@@ -93,9 +108,9 @@ class Publisher:
         Refused once the publisher is closed.
         """
         topic, payload = wire.encode(message)
-        if self._turn.locked() or not self._send(topic, payload):
+        if self._turn.locked() or not (seq := self._send(topic, payload)):
             await self._send_in_turn(topic, payload)
-        elif self._seqs[topic] % _YIELD_EVERY == 0:
+        elif seq % _YIELD_EVERY == 0:
             self._read_subscriptions()  # they would pile up
             await asyncio.sleep(0)
 
@@ -133,6 +148,7 @@ class Publisher:
             if not wait.done():
                 wait.set_exception(Refused("the publisher was closed"))
         started = time.monotonic()
+        self._close_gate()
         self._socket.close(linger=max(0, round(linger_s * 1000)))
         await asyncio.to_thread(self._context.term)  # returns when all is delivered, or too late
         if 0 < linger_s <= time.monotonic() - started:
@@ -150,25 +166,30 @@ class Publisher:
     ) -> None:
         await self.close()
 
+    def _close_gate(self) -> None:
+        if self._gate is not None:
+            self._gate.close()
+
     def _is_wanted(self, topic: bytes) -> bool:
         return any(topic.startswith(prefix) for prefix in self._subscriptions)
 
-    def _send(self, topic: bytes, payload: bytes) -> bool:
-        """Send, if every subscriber has room; the number is used up only then.
+    def _send(self, topic: bytes, payload: bytes) -> int:
+        """Send under the next number of the topic; 0 where a subscriber has no room for it.
 
-        ZeroMQ counts whole messages: where the first part found room, the others do.
+        Only what was sent uses up its number. ZeroMQ counts whole messages: where the first part
+        found room, the others do.
         """
-        seq = self._seqs.get(topic, 0) + 1
+        seq = self.ring.next_seq(topic)
         try:
             self._socket.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
         except zmq.Again:
-            return False
+            return 0
         except zmq.ZMQError as error:
             raise translated(error, self.endpoint) from error
         self._socket.send(wire.header(self.epoch, seq), zmq.SNDMORE)
         self._socket.send(payload)
-        self._seqs[topic] = seq
-        return True
+        self.ring.add(topic, payload)
+        return seq
 
     async def _send_in_turn(self, topic: bytes, payload: bytes) -> None:
         """Wait for room, one task at a time: ZeroMQ tells of it once."""

@@ -16,18 +16,25 @@ import zmq
 from loguru import logger
 
 from ravenwh.domain.errors import RavenwhError, Refused, SettingsError
-from ravenwh.feed.endpoint import Endpoint, translated
+from ravenwh.feed.curve import Gate
+from ravenwh.feed.descriptor import Wait
+from ravenwh.feed.endpoint import Endpoint, gate_for, translated
 from ravenwh.feed.monitor import ConnectionMonitor
 from ravenwh.ports import Frame
 
 __all__ = ["Upstream", "ZmqSource"]
 
 
+def _nobody(feed: str) -> None:
+    """Nobody is told."""
+
+
 @attrs.frozen(kw_only=True)
 class Upstream:
     """One feed to receive from: its name, where it is, and what is wanted of it.
 
-    ``topics`` are subscriptions as ``wire.subscriptions`` gives them. ``rcvhwm`` is how many
+    ``topics`` are subscriptions as the wire's ``subscriptions`` gives them. ``one_part`` is true of
+    the cryptofeed wire, where a message is one part: topic, space, payload. ``rcvhwm`` is how many
     messages ZeroMQ may hold for us from each publisher; at it the publisher is held up, and waits
     or drops. A frame above ``max_frame_bytes`` is refused before it is held in memory: its
     connection is closed, and made anew.
@@ -36,6 +43,7 @@ class Upstream:
     feed: str
     endpoint: Endpoint
     topics: tuple[bytes, ...]
+    one_part: bool = False
     rcvhwm: int = 100_000
     max_frame_bytes: int = 4 * 2**20
 
@@ -54,8 +62,9 @@ class ZmqSource:
     _context: zmq.Context[zmq.Socket[bytes]] = attrs.field(
         init=False, repr=False, factory=zmq.Context
     )
+    _gates: list[Gate] = attrs.field(init=False, repr=False, factory=list)
     _lanes: deque[_Lane] = attrs.field(init=False, repr=False, factory=deque)
-    _waits: list[_Wait] = attrs.field(init=False, repr=False, factory=list)
+    _waits: list[Wait] = attrs.field(init=False, repr=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         """Open and attach the sockets."""
@@ -63,8 +72,10 @@ class ZmqSource:
         try:
             if not names or len(names) != len(set(names)):
                 raise SettingsError([f"feeds: found {names}, allowed is one or more, each once"])
+            gate = gate_for((up.endpoint for up in self.upstreams), self._context)
+            self._gates.extend([gate] if gate else [])
             for upstream in self.upstreams:
-                self._lanes.append(_Lane(self._context, upstream, self._wake))
+                self._lanes.append(_Lane(self._context, gate, upstream, self._wake))
         except BaseException:
             self.close()
             raise
@@ -74,19 +85,42 @@ class ZmqSource:
         """Where each feed is attached, by its name, with the port that a bound 0 became."""
         return {lane.upstream.feed: lane.address for lane in self._lanes}
 
+    def watch(
+        self,
+        *,
+        connected: Callable[[str], None] = _nobody,
+        disconnected: Callable[[str], None] = _nobody,
+    ) -> None:
+        """Have the name of a feed told, on the loop, at each connection it gets or loses from now.
+
+        What is published between the two is not received: whoever resends it should be asked.
+        """
+        for lane in self._lanes:
+            lane.connected, lane.disconnected = connected, disconnected
+
+    def wanted(self, feed: str) -> frozenset[bytes]:
+        """What is subscribed to of the feed now: topics, or prefixes of topics."""
+        return frozenset(self._lane(feed).wanted)
+
     def subscribe(self, feed: str, topic: bytes) -> None:
-        """Want this topic of the feed too, also after a reconnect."""
-        self._lane(feed).socket.set(zmq.SUBSCRIBE, topic)
+        """Want this topic of the feed too, also after a reconnect. May be repeated."""
+        lane = self._lane(feed)
+        if topic not in lane.wanted:
+            lane.wanted.add(topic)
+            lane.socket.set(zmq.SUBSCRIBE, topic)
 
     def unsubscribe(self, feed: str, topic: bytes) -> None:
-        """Take one ``subscribe`` back; frames that are on their way still come."""
-        self._lane(feed).socket.set(zmq.UNSUBSCRIBE, topic)
+        """Want it no longer; frames that are on their way still come. May be repeated."""
+        lane = self._lane(feed)
+        if topic in lane.wanted:
+            lane.wanted.remove(topic)
+            lane.socket.set(zmq.UNSUBSCRIBE, topic)
 
     async def receive(self, limit: int) -> list[Frame]:
         """At least one and at most ``limit`` frames; those of one publisher in its order.
 
-        ``received_at`` is when the frame was taken from the socket's queue. A message of other
-        than three parts comes too, as a frame that no decoder of the raven wire accepts. Cancelled,
+        ``received_at`` is when the frame was taken from the socket's queue. A message of another
+        number of parts than its wire has comes too, as a frame that no decoder accepts. Cancelled,
         it has taken nothing. Raises Refused once the source is closed.
         """
         if limit < 1:
@@ -104,6 +138,8 @@ class ZmqSource:
         self._waits.clear()
         for lane in self._lanes:
             lane.close()
+        for gate in self._gates:
+            gate.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> Self:
@@ -142,7 +178,7 @@ class ZmqSource:
         """
         if self._waits:
             raise Refused("two tasks receive from one source; give each its own")
-        wait = _Wait([lane.socket.fileno() for lane in self._lanes])
+        wait = Wait([lane.socket.fileno() for lane in self._lanes])
         self._waits.append(wait)
         try:
             await wait.done
@@ -156,36 +192,21 @@ class ZmqSource:
             wait.wake()
 
 
-class _Wait:
-    """One task's wait for any of some descriptors."""
-
-    def __init__(self, descriptors: Sequence[int]) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._descriptors = descriptors
-        for descriptor in descriptors:
-            self.done.get_loop().add_reader(descriptor, self.wake)
-
-    def wake(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def end(self, error: Exception | None = None) -> None:
-        for descriptor in self._descriptors:
-            self.done.get_loop().remove_reader(descriptor)
-        if error is not None and not self.done.done():
-            self.done.set_exception(error)
-
-
 class _Lane:
     """One upstream's socket, with what watches it."""
 
     def __init__(
         self,
         context: zmq.Context[zmq.Socket[bytes]],
+        gate: Gate | None,
         upstream: Upstream,
         wake: Callable[[], None],
     ) -> None:
         self.upstream = upstream
+        self.wanted = set(upstream.topics)
+        self.connected: Callable[[str], None] = _nobody
+        self.disconnected: Callable[[str], None] = _nobody
+        self._gate = gate
         self._wake = wake
         self._given_up = False
         try:
@@ -195,6 +216,7 @@ class _Lane:
                 feed=upstream.feed,
                 endpoint=upstream.endpoint,
                 on_connected=self._on_connected,
+                on_disconnected=self._on_disconnected,
                 on_given_up=self._on_given_up,
             )
         except zmq.ZMQError as error:
@@ -212,11 +234,12 @@ class _Lane:
             self.socket.set(zmq.MAXMSGSIZE, upstream.max_frame_bytes)
             self.socket.set(zmq.RECONNECT_IVL, 100)
             self.socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
-            for topic in upstream.topics:
+            for topic in self.wanted:
                 self.socket.set(zmq.SUBSCRIBE, topic)
         except zmq.ZMQError as error:
             raise translated(error, upstream.endpoint) from error
-        return upstream.endpoint.attach(self.socket)
+        upstream.endpoint.warn_if_open()
+        return upstream.endpoint.attach(self.socket, self._gate)
 
     def take(self, limit: int, into: list[Frame]) -> None:
         """Move what is there, at most ``limit`` messages, into the list, without waiting.
@@ -224,6 +247,7 @@ class _Lane:
         The parts of a message arrive together: only its first one can be missing.
         """
         recv, feed, now, append = self.socket.recv, self.upstream.feed, time.time_ns, into.append
+        one_part = self.upstream.one_part
         for _ in range(limit):
             try:
                 part = recv(zmq.NOBLOCK, copy=False)
@@ -236,8 +260,11 @@ class _Lane:
             while part.more:
                 part = recv(copy=False)
                 parts.append(part.bytes)
-            if len(parts) == 3:
+            if len(parts) == 3 and not one_part:
                 append(Frame(feed, parts[0], parts[1], parts[2], now()))
+            elif len(parts) == 1 and one_part:
+                topic, _, payload = parts[0].partition(b" ")
+                append(Frame(feed, topic, b"", payload, now()))
             else:
                 append(_malformed(feed, parts, now()))
 
@@ -249,6 +276,10 @@ class _Lane:
         """Let the socket ask for its topics now, though nobody may receive for a while."""
         self.socket.get(zmq.EVENTS)
         self._wake()  # the look at the events may have used up the word that frames are there
+        self.connected(self.upstream.feed)
+
+    def _on_disconnected(self) -> None:
+        self.disconnected(self.upstream.feed)
 
     def _on_given_up(self) -> None:
         self._given_up = True
@@ -274,7 +305,7 @@ class _Lane:
 
 
 def _malformed(feed: str, parts: list[bytes], received_at: int) -> Frame:
-    """A message of other than three parts, whole, as a frame that no decoder takes for a message.
+    """A message of another number of parts than its wire has, whole, as a frame nobody decodes.
 
     Parts that are missing are empty; where there are more than three, all from the third on are
     the payload, as a MessagePack array of them.

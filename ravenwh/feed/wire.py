@@ -14,7 +14,7 @@ import msgspec
 
 from ravenwh.domain.errors import DecodeError, Rejected, SettingsError
 from ravenwh.domain.messages import DATA_TYPES, Message
-from ravenwh.ports import Frame
+from ravenwh.ports import Frame, Position
 
 __all__ = [
     "HEADER_BYTES",
@@ -26,6 +26,8 @@ __all__ = [
     "header",
     "parse_header",
     "parse_topic",
+    "position",
+    "shown",
     "subscriptions",
     "topic",
 ]
@@ -34,6 +36,7 @@ MAX_NAME = 128  # characters; venues stay far below it, and an index of the mart
 
 _HEADER = struct.Struct(">QQ")
 HEADER_BYTES = _HEADER.size
+LARGEST = 2**63 - 1  # what a journal and a table take
 
 _TAGS: dict[type[Message], str] = {cls: tag for tag, cls in DATA_TYPES.items()}
 _ALLOWED = ", ".join(DATA_TYPES)
@@ -95,17 +98,17 @@ def parse_topic(raw: bytes) -> Topic:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise DecodeError(f"topic: found {_shown(raw)}, allowed is UTF-8: {error.reason}") from None
+        raise DecodeError(f"topic: found {shown(raw)}, allowed is UTF-8: {error.reason}") from None
     parts = text[:-1].split(":")
     if not text.endswith(" ") or len(parts) != 3:
         raise DecodeError(
-            f"topic: found {_shown(raw)}, "
+            f"topic: found {shown(raw)}, "
             "allowed is VENUE:DATA_TYPE:SYMBOL with one space at its end"
         )
     venue, data_type, symbol = parts
     problem = _topic_problem(venue, data_type, symbol)
     if problem is not None:
-        raise DecodeError(f"topic {_shown(raw)}: {problem}")
+        raise DecodeError(f"topic {shown(raw)}: {problem}")
     return Topic(venue, data_type, symbol)
 
 
@@ -140,6 +143,15 @@ def parse_header(raw: bytes) -> Header:
     if len(raw) != HEADER_BYTES:
         raise DecodeError(_header_problem(raw))
     return Header(*_HEADER.unpack(raw))
+
+
+def position(frame: Frame) -> Position | None:
+    """Epoch and sequence number of a frame, None where its header has none that can be."""
+    raw = frame.header
+    if len(raw) != HEADER_BYTES:
+        return None
+    found: Position = _HEADER.unpack(raw)
+    return found if 0 < found[1] <= LARGEST and 0 < found[0] <= LARGEST else None
 
 
 def encode(message: Message) -> tuple[bytes, bytes]:
@@ -181,7 +193,7 @@ def decode(frame: Frame, /) -> Message:
     if said != named:
         raise DecodeError(
             f"topic and payload differ: the topic names {':'.join(named)}, "
-            f"the payload {_shown(':'.join(said))}"
+            f"the payload {shown(':'.join(said))}"
         )
     return message
 
@@ -204,7 +216,7 @@ def _name_problem(what: str, name: str) -> str | None:
     if 0 < len(name) <= MAX_NAME and name.isprintable() and ":" not in name and " " not in name:
         return None
     return (
-        f"{what}: found {_shown(name)}, allowed are 1 to {MAX_NAME} printable characters "
+        f"{what}: found {shown(name)}, allowed are 1 to {MAX_NAME} printable characters "
         "without a colon and without a space"
     )
 
@@ -212,7 +224,7 @@ def _name_problem(what: str, name: str) -> str | None:
 def _type_problem(data_type: str) -> str | None:
     if data_type in DATA_TYPES:
         return None
-    return f"data type: found {_shown(data_type)}, allowed are {_ALLOWED}"
+    return f"data type: found {shown(data_type)}, allowed are {_ALLOWED}"
 
 
 def _header_problem(raw: bytes) -> str:
@@ -234,6 +246,6 @@ def _payload_problem(payload: bytes, error: Exception) -> str:
     return f"payload: {error}"
 
 
-def _shown(value: str | bytes) -> str:
+def shown(value: str | bytes) -> str:
     """The value as an error shows it: escaped, and never longer than a line."""
     return repr(value) if len(value) <= 80 else f"{value[:80]!r} ({len(value)} long)"

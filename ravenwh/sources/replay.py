@@ -113,6 +113,14 @@ class Replay:
     span: TimeRange | None = None
     stop_grace_s: float = 1.0
 
+    @property
+    def subjects(self) -> frozenset[Subject]:
+        """What is sent."""
+        return frozenset(
+            (track.venue, "TRADE" if track.interval is None else "CANDLE", track.symbol)
+            for track in self.tracks
+        )
+
     async def run(self, stop: asyncio.Event) -> Report:
         """Wait for the subscribers, send, and report; ends early once ``stop`` is set.
 
@@ -143,12 +151,7 @@ class Replay:
 
     async def _send(self, tallies: dict[tuple[str, ...], _Tally], stop: asyncio.Event) -> bool:
         """Whether it came to the end."""
-        await self.wait_for_subscribers(
-            {
-                (track.venue, "TRADE" if track.interval is None else "CANDLE", track.symbol)
-                for track in self.tracks
-            }
-        )
+        await self.wait_for_subscribers(self.subjects)
         pace = None if self.speed is None else _Pace(self.speed, asyncio.get_running_loop().time)
         unreported = 0
         with closing(self._in_order(tallies)) as ordered:

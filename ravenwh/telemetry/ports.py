@@ -12,6 +12,8 @@ from ravenwh.telemetry.live import service_at
 
 __all__ = ["port_findings"]
 
+PATIENCE_S = 1.0
+
 
 def port_findings(ports: Sequence[Port]) -> list[Finding]:
     """A finding for each host, for each port that two services want, and for each service."""
@@ -55,7 +57,7 @@ def _service(service: str, ports: list[Port]) -> Finding:
     check = f"ports of {service}"
     taken = [port for port in ports if _bind(port.host, port.number) is not None]
     free = [str(port.number) for port in ports if port not in taken]
-    holders = {port: _holder(port) for port in taken}
+    holders = {port: _holder(port, ports) for port in taken}
     ours = [str(port.number) for port, holder in holders.items() if holder == service]
     told = [f"{' and '.join(free)} free"] if free else []
     if ours:
@@ -76,9 +78,26 @@ def _service(service: str, ports: list[Port]) -> Finding:
     )
 
 
-def _holder(port: Port) -> str | None:
-    """The service of ours that has the port; only metrics ports are answered on so far."""
-    return service_at(port.host, port.number) if port.purpose == "metrics" else None
+def _holder(port: Port, ports: Iterable[Port]) -> str | None:
+    """The service of ours that has the port.
+
+    On the metrics port it says so itself; who speaks ZeroMQ beside it, on the control port, is the
+    same one.
+    """
+    if port.purpose == "control" and not _speaks_zeromq(port.host, port.number):
+        return None
+    metrics = (other.number for other in ports if other.purpose == "metrics")
+    return next((service_at(port.host, number) for number in metrics), None)
+
+
+def _speaks_zeromq(host: str, number: int) -> bool:
+    """Whether who listens greets as ZMTP has it: both sides do, without waiting for the other."""
+    try:
+        with socket.create_connection((host, number), timeout=PATIENCE_S) as connection:
+            greeting = connection.recv(10)
+    except OSError:
+        return False
+    return greeting[:1] == b"\xff" and greeting[9:] == b"\x7f"
 
 
 def _bind(host: str, number: int) -> OSError | None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 import zmq
+from loguru import logger
 
 from ravenwh.domain.errors import DecodeError, Refused, Rejected, SettingsError, Unavailable
 from ravenwh.domain.messages import PriceIndex
@@ -390,6 +391,39 @@ async def test_a_publisher_that_starts_again_is_found(events: list[str]) -> None
     assert headers == [(first.epoch, 1), (second.epoch, 1)]
     assert first.epoch < second.epoch
     assert "FEED_ATTACHED_AGAIN" not in events  # ZeroMQ does this by itself
+
+
+async def test_a_publisher_that_ends_is_no_warning() -> None:
+    lines: list[tuple[str, str]] = []
+    sink = logger.add(
+        lambda line: lines.append((line.record["level"].name, line.record["message"]))
+    )
+    gone, came = list[str](), list[str]()
+    try:
+        async with Publisher(endpoint=ANY_PORT) as publisher:
+            source = listening(publisher.address)
+            source.watch(connected=came.append, disconnected=gone.append)
+            await publisher.wait_for_subscribers([topic_of()], timeout_s=SOON_S)
+        with source:
+            await until(lambda: gone == ["spot"])
+    finally:
+        logger.remove(sink)
+    assert came == ["spot"]
+    assert lines == [("INFO", "FEED_CONNECTED"), ("INFO", "FEED_DISCONNECTED")]
+
+
+async def test_what_is_wanted_is_told_and_may_be_said_twice() -> None:
+    async with Publisher(endpoint=ANY_PORT) as publisher:
+        with listening(publisher.address, "btc_usd") as source:
+            assert source.wanted("spot") == {topic_of("btc_usd")}
+            for _ in range(2):
+                source.subscribe("spot", topic_of("eth_usd"))
+            assert source.wanted("spot") == {topic_of("btc_usd"), topic_of("eth_usd")}
+            await publisher.wait_for_subscribers([topic_of("eth_usd")], timeout_s=SOON_S)
+            for _ in range(2):
+                source.unsubscribe("spot", topic_of("eth_usd"))
+            assert source.wanted("spot") == {topic_of("btc_usd")}
+            await until(lambda: publisher.subscriptions == {topic_of("btc_usd")})
 
 
 async def test_full_feeds_take_turns_and_leave_turns_to_other_tasks() -> None:

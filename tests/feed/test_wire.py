@@ -46,6 +46,8 @@ def of_type(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.tuples(*[of_type(each) for each in items])
         case msgspec.inspect.VarTupleType(item_type=item):
             return st.lists(of_type(item), max_size=4).map(tuple)
+        case msgspec.inspect.DictType(key_type=key, value_type=value):
+            return st.dictionaries(of_type(key), of_type(value), max_size=4)
     raise AssertionError(f"no strategy for {kind}")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,13 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from ravenwh.app.feeds import control_client
+from ravenwh.config import load
 from ravenwh.domain.messages import Message
+from ravenwh.domain.settings import Settings
+from ravenwh.feed.control import Collection, Positions, Resend, Resent, Sequences
+from ravenwh.feed.curve import new_pair
+from tests.programs import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN = 1_704_067_200_000
@@ -52,6 +59,15 @@ def subscriber(endpoint: str) -> Iterator[zmq.asyncio.Socket]:
         socket.connect(endpoint)
         socket.subscribe(b"")
         yield socket
+
+
+@pytest.fixture(autouse=True)
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A free port for control, which every replay opens."""
+    with contextlib.closing(free_ports()) as free:
+        number = next(free)
+    monkeypatch.setenv("RAVENWH_SERVER_REPLAY_PORT", str(number))
+    return number
 
 
 @contextlib.asynccontextmanager
@@ -172,3 +188,93 @@ async def test_wrong_usage_ends_with_2(
         code, out, err = await end_of(process)
     assert (code, out) == (2, "")
     assert reason in err
+
+
+async def test_while_it_runs_it_resends_and_says_what_it_has(
+    file: Path, endpoint: str, subscriber: zmq.asyncio.Socket, port: int
+) -> None:
+    options = ("--speed", "1", "--endpoint", endpoint)
+    async with replaying(str(file), *options, cwd=file.parent) as process:
+        topic, header, payload = await subscriber.recv_multipart()
+        with control_client(Settings(server={"replay_port": port}), service="replay") as client:
+            collections = (await client.list_collections()).collections
+            positions, _ = await client.ask(Sequences(), Positions)
+            request = Resend(topic=topic.decode(), epoch=positions.epoch, first=1, last=9)
+            resent, frames = await client.ask(request, Resent)
+        process.send_signal(signal.SIGTERM)
+        await end_of(process)
+    assert collections == (Collection("BINANCE_SPOT", "CANDLE", "BTCUSDT"),)
+    assert [(one.topic, one.oldest, one.last) for one in positions.topics] == [
+        (topic.decode(), 1, 1)
+    ]
+    assert (resent.first, resent.last, resent.complete) == (1, 1, True)
+    assert list(frames) == [header, payload]
+
+
+async def test_its_ring_is_bounded_by_the_settings(file: Path, endpoint: str) -> None:
+    (file.parent / "ravenwh.toml").write_text("server.ring_bytes = 1_048_576\n")
+    endless = file.with_name("ETHUSDT-1m-2024-01.csv")
+    endless.write_text("".join(row(number) for number in range(100_000)))
+    with zmq.asyncio.Context() as context, context.socket(zmq.SUB) as subscriber:
+        subscriber.linger = 0
+        subscriber.rcvhwm = 100  # it holds the replay up, which so still runs when it is asked
+        subscriber.connect(endpoint)
+        subscriber.subscribe(b"")
+        files = (str(file), str(endless))
+        async with replaying(*files, "--endpoint", endpoint, cwd=file.parent):
+            await received(subscriber, 20_000)
+            with control_client(load(None), service="replay") as client:
+                positions, _ = await client.ask(Sequences(), Positions)
+    btc, eth = positions.topics
+    assert btc.oldest == btc.last == 1_000  # the newest of a topic stays
+    assert 1_000 < eth.last - eth.oldest < 1_048_576 // 200
+
+
+@pytest.mark.parametrize("metrics", [False, True], ids=["control", "metrics"])
+async def test_a_port_that_is_taken_is_told_before_anything_is_sent(
+    file: Path, endpoint: str, port: int, metrics: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", port + 1000 * metrics)):
+        async with replaying(str(file), "--endpoint", endpoint, cwd=file.parent) as process:
+            code, out, err = await end_of(process)
+    assert (code, out) == (1, "")
+    assert ("replay cannot listen on" if metrics else "server.replay_port: bind tcp://") in err
+    assert "Traceback" not in err
+
+
+async def test_with_keys_it_serves_those_who_have_them(file: Path, endpoint: str) -> None:
+    public, secret = new_pair()
+    (file.parent / "key").write_text(secret)
+    (file.parent / "ravenwh.toml").write_text(
+        f"""
+        [server]
+        secret_key_file = "key"
+        [feeds.default]
+        endpoint = "{endpoint}"
+        server_key = "{public}"
+        public_key = "{public}"
+        secret_key_file = "key"
+        """
+    )
+    with zmq.asyncio.Context() as context, context.socket(zmq.SUB) as subscriber:
+        subscriber.linger = 0
+        subscriber.curve_serverkey = public.encode()
+        subscriber.curve_publickey = public.encode()
+        subscriber.curve_secretkey = secret.encode()
+        subscriber.connect(endpoint)
+        subscriber.subscribe(b"")
+        async with replaying(str(file), cwd=file.parent) as process:
+            assert len(await received(subscriber, 1_000)) == 1_000
+            code, _, _ = await end_of(process)
+    assert code == 0
+
+
+async def test_keys_that_subscribers_would_not_know_are_refused(file: Path) -> None:
+    public, secret = new_pair()
+    (file.parent / "key").write_text(secret)
+    (file.parent / "ravenwh.toml").write_text('server.secret_key_file = "key"\n')
+    async with replaying(str(file), cwd=file.parent) as process:
+        code, out, err = await end_of(process)
+    assert (code, out) == (2, "")
+    assert f"feeds.default.server_key: found nothing; allowed: {public}" in err
+    assert secret not in err

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 import attrs
 
-from ravenwh.domain.settings.kinds import Choice, Hidden, Text, Whole
+from ravenwh.domain.settings.curve import CLIENT_KEYS, PUBLIC_KEY, SECRET_KEY
+from ravenwh.domain.settings.kinds import Choice, Text, Whole
 from ravenwh.domain.settings.option import Rule, Section, option, optional
 from ravenwh.domain.settings.problem import Problem
 from ravenwh.domain.settings.secret import Secret
@@ -31,10 +32,6 @@ def _is_endpoint(text: str) -> bool:
 ENDPOINT = Text(
     fits=_is_endpoint, rule="tcp://HOST:PORT with a port from 1 to 65535, or ipc://PATH"
 )
-_KEY_PATTERN = r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}"
-_KEY_RULE = "a CURVE key, 40 characters of Z85"
-_PUBLIC_KEY = Text(pattern=_KEY_PATTERN, rule=_KEY_RULE)
-_SECRET_KEY = Hidden(pattern=_KEY_PATTERN, rule=_KEY_RULE)
 
 
 def _host_for_mode(mode: Mode, endpoint: str) -> Iterator[Problem]:
@@ -56,7 +53,11 @@ def _control_has_a_host(control: str | None) -> Iterator[Problem]:
 
 
 def _keys_for_mode(
-    mode: Mode, server_key: str | None, public_key: str | None, secret_key: Secret | None
+    mode: Mode,
+    server_key: str | None,
+    public_key: str | None,
+    secret_key: Secret | None,
+    client_keys: tuple[str, ...],
 ) -> Iterator[Problem]:
     keys = {"server_key": server_key, "public_key": public_key, "secret_key": secret_key}
     if mode == "bind" and keys.pop("server_key"):
@@ -64,11 +65,26 @@ def _keys_for_mode(
             path=("server_key",),
             text='found a key; allowed only with mode "connect", as who binds is the server',
         )
+    if mode == "connect" and client_keys:
+        yield Problem(
+            path=("client_keys",),
+            text='found keys; allowed only with mode "bind", as who connects lets nobody in',
+        )
     missing = [name for name, key in keys.items() if key is None]
-    for name in missing if len(missing) < len(keys) else ():
+    needed = len(missing) < len(keys) or (mode == "bind" and client_keys)
+    for name in missing if needed else ():
         yield Problem(
             path=(name,),
             text=f"found nothing; allowed: all of {', '.join(keys)}, or none of them",
+        )
+
+
+def _control_has_one_key(control: str | None, client_keys: tuple[str, ...]) -> Iterator[Problem]:
+    if control and len(client_keys) > 1:
+        yield Problem(
+            path=("control",),
+            text="found one, with several client_keys; allowed: with one at most, which is then "
+            "the key of who answers there",
         )
 
 
@@ -79,7 +95,11 @@ class Feed(Section):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(keys=("mode", "endpoint"), check=_host_for_mode),
         Rule(keys=("control",), check=_control_has_a_host),
-        Rule(keys=("mode", "server_key", "public_key", "secret_key"), check=_keys_for_mode),
+        Rule(
+            keys=("mode", "server_key", "public_key", "secret_key", "client_keys"),
+            check=_keys_for_mode,
+        ),
+        Rule(keys=("control", "client_keys"), check=_control_has_one_key),
     )
 
     endpoint: str = option(
@@ -102,22 +122,28 @@ class Feed(Section):
         example="tcp://127.0.0.1:5570",
     )
     server_key: str | None = optional(
-        _PUBLIC_KEY,
+        PUBLIC_KEY,
         absent="no CURVE",
         help="The public key of the publisher, where we connect.",
         example="0" * 40,
     )
     public_key: str | None = optional(
-        _PUBLIC_KEY,
+        PUBLIC_KEY,
         absent="no CURVE",
         help="Our own public key.",
         example="0" * 40,
     )
     secret_key: Secret | None = optional(
-        _SECRET_KEY,
+        SECRET_KEY,
         absent="no CURVE",
         help="Our own secret key.",
         example="0" * 40,
+    )
+    client_keys: tuple[str, ...] = option(
+        CLIENT_KEYS,
+        default=(),
+        help="The public keys of the publishers that may come in where we bind. Our own always "
+        "may.",
     )
     rcvhwm: int = option(
         Whole(least=1, most=10_000_000),

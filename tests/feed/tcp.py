@@ -1,0 +1,78 @@
+"""A way between two ends of TCP that can be cut and mended."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+
+class Cable:
+    """Passes bytes on, both ways, until it is cut; while it is, nobody can connect."""
+
+    def __init__(self) -> None:
+        self._server: asyncio.Server | None = None
+        self._there = ("", 0)
+        self._port = 0
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._ways: set[asyncio.Task[None]] = set()
+
+    async def to(self, address: str) -> str:
+        """The address of this end of the way to the other."""
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        self._there = (host, int(port))
+        await self.mend()
+        return f"tcp://127.0.0.1:{self._port}"
+
+    async def cut(self) -> None:
+        """End every connection, and let nobody connect."""
+        assert self._server is not None
+        self._server.close()
+        for end in self._ends:
+            end.transport.abort()
+        await asyncio.gather(*self._ways)
+        await self._server.wait_closed()
+        self._server = None
+
+    async def mend(self) -> None:
+        """Let everybody connect again."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            await self.cut()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        way = asyncio.create_task(self._join(reader, writer))
+        self._ways.add(way)
+        way.add_done_callback(self._ways.discard)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
+        self._ends.add(writer)
+        with suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection(*self._there)
+            ends.append(far_writer)
+            self._ends.add(far_writer)
+            await asyncio.gather(_copied(reader, far_writer), _copied(far_reader, writer))
+        for end in ends:
+            end.transport.abort()
+            self._ends.discard(end)
+
+
+async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
