@@ -72,8 +72,8 @@ class Candle(_Base, frozen=True, kw_only=True, omit_defaults=True, tag="CANDLE")
     """A kline, or, where ``parameters_hash`` is given, a bar of the profile ``interval``.
 
     ``open_time`` is the start of the period, ``close_time`` its last instant. The fields from
-    ``parameters_hash`` on belong to bars: ``bar_seq`` numbers, from 0, the bars of a series with
-    the same ``open_time``.
+    ``parameters_hash`` on belong to bars: ``parameters`` are those of the profile, by name;
+    ``bar_seq`` numbers, from 0, the bars of a series that open in the same microsecond.
     """
 
     interval: str
@@ -90,6 +90,7 @@ class Candle(_Base, frozen=True, kw_only=True, omit_defaults=True, tag="CANDLE")
     taker_buy_quote_volume: float | None = None
     closed: bool = True
     parameters_hash: str | None = None
+    parameters: dict[str, float | int | str] | None = None
     bar_seq: Int64 = 0
     buy_ticks: Int64 | None = None
     sell_ticks: Int64 | None = None

@@ -8,7 +8,11 @@ import attrs
 
 from ravenwh.domain.errors import Refused
 
-__all__ = ["Series", "TimeRange", "from_ns", "to_ns"]
+__all__ = ["EARLIEST_NS", "LATEST_NS", "Series", "TimeRange", "from_ns", "to_ns"]
+
+EARLIEST_NS = 1_230_768_000_000_000_000  # 2009-01-01: before it, a time is in another unit
+LATEST_NS = 4_102_444_800_000_000_000  # 2100-01-01
+"""Between which times of trades, klines and bars are taken as such."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

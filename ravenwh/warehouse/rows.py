@@ -11,13 +11,11 @@ from ravenwh.domain.instrument import Instrument
 from ravenwh.domain.interval import parse_interval
 from ravenwh.domain.messages import Candle
 from ravenwh.domain.ohlc import ohlc_problem
-from ravenwh.domain.series import from_ns
+from ravenwh.domain.series import EARLIEST_NS, LATEST_NS, from_ns
 from ravenwh.domain.units import kline_volumes
 
 __all__ = ["kline_values"]
 
-EARLIEST_NS = 1_230_768_000_000_000_000  # 2009-01-01: before it, a time is in another unit
-LATEST_NS = 4_102_444_800_000_000_000  # 2100-01-01
 INFINITE = float("inf")
 MONDAY_NS = 946_857_600_000_000_000  # 2000-01-03, a Monday: where periods are counted from
 
