@@ -19,7 +19,8 @@ class Backoff:
     """The waits between tries, in seconds: each anywhere between 0 and a ceiling that doubles.
 
     Full jitter keeps many that lost the same server from coming back at the same moment (AWS
-    Architecture Blog, Exponential Backoff And Jitter, 2015).
+    Architecture Blog, Exponential Backoff And Jitter, 2015). Who asks to be left alone for longer
+    (``retry_after_s``) is left alone.
     """
 
     initial_s: float
@@ -30,6 +31,8 @@ class Backoff:
         """Tell what is away, an alarm where a person must act, and wait; not once stop is set."""
         ceiling = min(self.max_s, self.initial_s * 2 ** min(self.tries, 30))
         delay = random.uniform(0, ceiling)  # noqa: S311  jitter, not a secret
+        if isinstance(error, Unavailable) and error.retry_after_s is not None:
+            delay = max(delay, error.retry_after_s)
         self.tries += 1
         line = logger.bind(reason=str(error), tries=self.tries, retry_in_s=round(delay, 2))
         if isinstance(error, JournalFull):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from loguru import logger
 
 from ravenwh.domain.errors import JournalFull, TooLarge, Unavailable
 from ravenwh.ingest.limits import Counts, Limits
-from ravenwh.ports import Frame, Journal, Source
+from ravenwh.ingest.sequences import NEVER, Sequences
+from ravenwh.ingest.silence import Silence
+from ravenwh.ports import Frame, Gap, Journal, Position, Source, Stream
 
 __all__ = ["Intake"]
 
@@ -23,22 +25,30 @@ DRAIN_S = 1.0  # at the stop: a feed that is never silent is read no longer than
 class Intake:
     """Receives and journals; reads no further while the journal does not take what is in hand.
 
-    ``arrived`` is set where there is more to read in the journal; whoever makes room in it sets
-    ``room``. Room may come from elsewhere too, on a disk, so it is also tried without.
+    ``arrived`` is set where there is more to read in the journal, ``gapped`` where the numbers of
+    the frames show a gap, which is then in the journal too. Whoever makes room in it sets ``room``.
+    Room may come from elsewhere too, on a disk, so it is also tried without.
     """
 
     source: Source
     journal: Journal
     limits: Limits
     counts: Counts
+    sequences: Sequences
+    silence: Silence | None = None
     arrived: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    gapped: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     room: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    _refused: bool = attrs.field(default=False, init=False)
+    refused: str | None = attrs.field(default=None, init=False)
+    """Why the journal takes nothing at present; None where it does."""
 
     async def run(self) -> None:
         """Work until cancelled; frames that are then in hand without room are lost, and counted."""
         while True:
-            left = self._journaled(await self.source.receive(self.limits.receive_frames))
+            frames = await self.source.receive(self.limits.receive_frames)
+            if self.silence is not None:
+                self.silence.heard(frames)
+            left = self._journaled(frames)
             while left:
                 try:
                     await self._wait_for_room()
@@ -46,6 +56,26 @@ class Intake:
                     self._lost(left, "the process stops while the journal takes no more")
                     raise
                 left = self._journaled(left)
+
+    async def put(self, frames: Sequence[Frame]) -> None:
+        """Take frames that were sent again. Cancelled, the rest can be asked for once more."""
+        left = self._journaled(frames)
+        while left:
+            await self._wait_for_room()
+            left = self._journaled(left)
+
+    def note(self, positions: Mapping[Stream, Position], gaps: Sequence[Gap]) -> None:
+        """Keep gaps that no frame shows, and go on behind them. Raises JournalFull, Unavailable."""
+        if not positions and not gaps:
+            return
+        self.journal.append((), positions=positions, gaps=gaps)
+        self.sequences.follow(positions)
+        if gaps:
+            self.gapped.set()
+
+    def forget(self, is_forgotten: Callable[[Stream], bool]) -> None:
+        """Owe nothing of these streams' past. Raises JournalFull, Unavailable."""
+        self.note(dict.fromkeys(self.sequences.known(is_forgotten), NEVER), ())
 
     async def _wait_for_room(self) -> None:
         self.room.clear()
@@ -69,8 +99,9 @@ class Intake:
         most = self.limits.batch_bytes
         while frames:
             part = frames[: _portion(frames, most)]
+            seen = self.sequences.look(part)
             try:
-                self.journal.append(part)
+                self.journal.append(part, positions=seen.positions, gaps=seen.gaps)
             except TooLarge as error:
                 if len(part) > 1:
                     most = min(most, sum(frame.size for frame in part)) // 2
@@ -81,17 +112,21 @@ class Intake:
                 return frames
             else:
                 self.counts.received += len(part)
-                self._refused = False
+                self.refused = None
+                self.sequences.follow(seen.positions)
                 self.arrived.set()
+                if seen.gaps:
+                    self.gapped.set()
             frames = frames[len(part) :]
         return frames
 
     def _tell(self, error: JournalFull | Unavailable) -> None:
         """An alarm when the journal begins to refuse; not again until it has taken something."""
-        if self._refused:
+        is_new = self.refused is None
+        self.refused = str(error)
+        if not is_new:
             return
-        self._refused = True
-        logger.bind(reason=str(error)).error(
+        logger.bind(reason=self.refused).error(
             "JOURNAL_FULL" if isinstance(error, JournalFull) else "JOURNAL_UNAVAILABLE"
         )
 

@@ -24,6 +24,7 @@ class Limits:
     retry_initial_s: float = 0.1
     retry_max_s: float = 30.0
     room_retry_s: float = 1.0
+    watch_every_s: float = 5.0
     shutdown_grace_s: float = 10.0
 
     def backoff(self) -> Backoff:
@@ -35,9 +36,12 @@ class Limits:
 class Counts:
     """Frames since the start, by what became of them.
 
-    ``received + recovered = written + unchanged + folded + dead + ignored``, and what is in the
-    journal; ``lost`` counts frames that never came into it: one that is larger than all of its
-    room, and those in hand when the process was told to stop while it was full.
+    ``received + recovered = written + unchanged + folded + expired + dead + ignored``, and what is
+    in the journal. ``expired`` were older than what the sink keeps. ``lost`` counts frames that
+    never came into the journal: one that is larger than all of its room, and those in hand when
+    the process was told to stop while it was full. ``resent`` counts those of the received that
+    were asked for again, ``missing`` messages that never came, as far as the numbers of their
+    streams tell.
     """
 
     received: int = 0
@@ -45,6 +49,9 @@ class Counts:
     written: int = 0
     unchanged: int = 0
     folded: int = 0
+    expired: int = 0
     dead: int = 0
     ignored: int = 0
     lost: int = 0
+    resent: int = 0
+    missing: int = 0

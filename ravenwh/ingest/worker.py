@@ -16,46 +16,46 @@ from ravenwh.domain.errors import (
     JournalFull,
     RavenwhError,
     Rejected,
-    TooLarge,
     Unavailable,
 )
 from ravenwh.domain.messages import Candle, Message
+from ravenwh.ingest.batch import Batch, write_isolated
+from ravenwh.ingest.cadence import Cadence
 from ravenwh.ingest.finality import Finality
 from ravenwh.ingest.intake import Intake
 from ravenwh.ingest.limits import Counts, Limits
-from ravenwh.ports import DeadLetters, Decoder, Entry, Journal, Sink, Source, WriteResult
+from ravenwh.ingest.repair import Repair
+from ravenwh.ingest.sequences import Sequences
+from ravenwh.ingest.silence import Silence
+from ravenwh.ingest.told import Told
+from ravenwh.ports import (
+    DeadLetters,
+    Decoder,
+    Entry,
+    Frame,
+    GapLedger,
+    Journal,
+    Meter,
+    Position,
+    Resender,
+    Sink,
+    Source,
+    Stream,
+)
 
 __all__ = ["Worker"]
 
 MessageT = TypeVar("MessageT", bound=Message)
 ResultT = TypeVar("ResultT")
 
-TOLD = 10_000  # causes of dead letters that are remembered as told
-LONGEST_TOPIC = 200  # bytes of a topic in a log line
+LATER_S = 10.0
+"""How long after the cadence has done with a gap it is closed: the two never have it at once."""
+
+MEASURED = 64  # messages of a batch whose clock is looked at, about
 
 
-@attrs.define
-class _Batch(Generic[MessageT]):
-    """Decoded messages that wait for a commit, with the entries they came from."""
-
-    entries: list[Entry] = attrs.field(factory=list)
-    messages: list[MessageT] = attrs.field(factory=list)
-    dead: list[tuple[Entry, RavenwhError]] = attrs.field(factory=list)
-    bytes: int = 0
-    opened_at: float | None = None
-    """When the first entry was taken up, dead and ignored ones included; monotonic."""
-
-    def __len__(self) -> int:
-        return len(self.messages) + len(self.dead)
-
-    def add(self, entry: Entry, message: MessageT) -> None:
-        self.entries.append(entry)
-        self.messages.append(message)
-        self.bytes += entry[1].size
-
-    def add_dead(self, entry: Entry, error: RavenwhError) -> None:
-        self.dead.append((entry, error))
-        self.bytes += entry[1].size
+def _no_position(frame: Frame) -> Position | None:
+    return None
 
 
 @attrs.define(kw_only=True)
@@ -65,6 +65,9 @@ class Worker(Generic[MessageT]):
     One task only receives and journals, so that an outage of the sink is absorbed by the disk; one
     task writes what is in the journal, live frames and those of an earlier run alike.
     ``wants`` picks the messages that belong to this sink, all others are ignored and counted.
+    ``position_of`` reads the number of a frame; with a ``ledger``, and a ``resender`` to ask the
+    publishers of ``feeds``, a third task repairs what the numbers show to be missing. ``cadence``
+    does it for klines without numbers, by their times; ``silence`` alarms where nothing comes.
     """
 
     source: Source
@@ -75,18 +78,60 @@ class Worker(Generic[MessageT]):
     dead_letters: DeadLetters
     limits: Limits = attrs.field(factory=Limits)
     finality: Finality | None = None
+    cadence: Cadence | None = None
+    position_of: Callable[[Frame], Position | None] = _no_position
+    resender: Resender | None = None
+    ledger: GapLedger | None = None
+    feeds: Sequence[str] = ()
+    silence: Silence | None = None
+    meter: Meter | None = None
     counts: Counts = attrs.field(factory=Counts, init=False)
     _intake: Intake = attrs.field(init=False)
-    _told: set[tuple[str, bytes, str]] = attrs.field(factory=set, init=False)
+    _repair: Repair | None = attrs.field(init=False)
+    _told: Told = attrs.field(factory=Told, init=False)
+    _away: str | None = attrs.field(default=None, init=False)
+    _lag_s: float = attrs.field(default=0.0, init=False)
     _complete: bool = attrs.field(default=False, init=False)
     _cursor: int = attrs.field(default=0, init=False)
-    _batch: _Batch[MessageT] = attrs.field(factory=_Batch, init=False)
+    _batch: Batch[MessageT] = attrs.field(factory=Batch, init=False)
 
     @_intake.default
     def _make_intake(self) -> Intake:
         return Intake(
-            source=self.source, journal=self.journal, limits=self.limits, counts=self.counts
+            source=self.source,
+            journal=self.journal,
+            limits=self.limits,
+            counts=self.counts,
+            sequences=Sequences(self.journal.positions(), position_of=self.position_of),
+            silence=self.silence,
         )
+
+    @_repair.default
+    def _make_repair(self) -> Repair | None:
+        if self.ledger is None or self.resender is None:
+            return None
+        return Repair(
+            journal=self.journal,
+            intake=self._intake,
+            resender=self.resender,
+            ledger=self.ledger,
+            feeds=self.feeds,
+            late_s=0.0 if self.cadence is None else self.cadence.grace_s + LATER_S,
+        )
+
+    def connected(self, feed: str) -> None:
+        """A connection of the feed was made; to be told on the loop of ``run``."""
+        if self._repair is not None:
+            self._repair.connected(feed)
+
+    def forget(self, is_forgotten: Callable[[Stream], bool]) -> None:
+        """What these streams sent until now is not owed to us; what they send from now on is.
+
+        Raises JournalFull and Unavailable.
+        """
+        if self.cadence is not None:
+            self.cadence.forget(is_forgotten)
+        self._intake.forget(is_forgotten)
 
     async def run(self, stop: asyncio.Event) -> Counts:
         """Work until ``stop`` is set; then write what is in hand within the grace time.
@@ -97,11 +142,16 @@ class Worker(Generic[MessageT]):
         """
         self._recover()
         async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(self._intake.run(), name="receive")
             writer = tasks.create_task(self._write_all(stop), name="write")
+            readers = [tasks.create_task(self._intake.run(), name="receive")]
+            if self._repair is not None:
+                readers.append(tasks.create_task(self._repair.run(), name="repair"))
+            if self.silence is not None:
+                readers.append(tasks.create_task(self._watch(self.silence), name="watch"))
             await stop.wait()
-            reader.cancel()
-            await asyncio.wait([reader])
+            for reader in readers:
+                reader.cancel()
+            await asyncio.wait(readers)
             await self._intake.drain()
             self._complete = True
             self._intake.arrived.set()
@@ -115,6 +165,30 @@ class Worker(Generic[MessageT]):
         """Frames that are journaled and not settled: the last term of the identity of Counts."""
         held = 0 if self.finality is None else len(self.finality)
         return self.journal.last - self._cursor + held + len(self._batch)
+
+    async def _watch(self, silence: Silence) -> None:
+        """Look for silent streams, again and again."""
+        while True:
+            await asyncio.sleep(self.limits.watch_every_s)
+            silence.check(time.time_ns())
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why the work does not go on as it should, for readiness; nothing where it does."""
+        away = [] if self._away is None else [f"what is written to is away: {self._away}"]
+        stuck = [] if (why := self._intake.refused) is None else [f"nothing is received: {why}"]
+        return away + stuck + ([] if self.silence is None else self.silence.troubles)
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds from socket to commit of the oldest frame of the last batch."""
+        return self._lag_s
+
+    @property
+    def oldest_unwritten_s(self) -> float:
+        """Age of the oldest frame that waits to be written; open klines wait for their end."""
+        waiting = self._batch.entries[:1] or self.journal.read(self._cursor, 1, 1)
+        return (time.time_ns() - waiting[0][1].received_at) / 1e9 if waiting else 0.0
 
     def _recover(self) -> None:
         """Start behind what is acknowledged, with the klines that were held."""
@@ -140,7 +214,7 @@ class Worker(Generic[MessageT]):
                 self._cursor = entries[-1][0]
                 if self._batch.opened_at is None:
                     self._batch.opened_at = time.monotonic()
-            if self._is_due(ending=self._complete and not entries):
+            if self._batch.is_due(self.limits, ending=self._complete and not entries):
                 if not await self._flush(stop):
                     return
             elif entries:
@@ -159,25 +233,19 @@ class Worker(Generic[MessageT]):
             async with asyncio.timeout(timeout):
                 await self._intake.arrived.wait()
 
-    def _is_due(self, *, ending: bool) -> bool:
-        batch = self._batch
-        return batch.opened_at is not None and (
-            ending
-            or len(batch) >= self.limits.batch_rows
-            or batch.bytes >= self.limits.batch_bytes
-            or time.monotonic() - batch.opened_at >= self.limits.flush_after_s
-        )
-
     def _take(self, entry: Entry) -> None:
         """Decode one frame and put it where it belongs."""
         try:
             message = self.decode(entry[1])
-        except DecodeError as error:
+        except (DecodeError, Rejected) as error:
             self._batch.add_dead(entry, error)
             return
-        if not self.wants(message):
+        if message is None or not self.wants(message):
             self.counts.ignored += 1
-        elif self.finality is not None and isinstance(message, Candle):
+            return
+        if self.cadence is not None and isinstance(message, Candle):
+            self.cadence.offer(entry[1], message)
+        if self.finality is not None and isinstance(message, Candle):
             final, replaced = self.finality.offer(entry, message)
             self.counts.folded += replaced
             for final_entry, candle in final:
@@ -194,46 +262,57 @@ class Worker(Generic[MessageT]):
             held = self.finality.held()
         batch = self._batch
         began = time.monotonic()
-        result = await self._tried(lambda: self._write_isolated(batch.messages), stop)
+        result = await self._tried(lambda: write_isolated(self.sink, batch.messages), stop)
         if result is None:
             return False
         dead = batch.dead + [(batch.entries[i], error) for i, error in result.rejected]
         if not await self._tried(lambda: self._settle(dead, held), stop):
             return False  # written, but in the journal: the next start writes it again, unchanged
         self._intake.room.set()
-        self._batch = _Batch()
+        self._measure(batch, time.monotonic() - began)
+        self._batch = Batch()
         self.counts.written += result.written
         self.counts.unchanged += result.unchanged
         self.counts.folded += result.folded
+        self.counts.expired += result.expired
         self.counts.dead += len(dead)
-        self._tell_dead(dead)
+        self._told.tell(dead)
         if batch.messages or dead:
             logger.bind(
                 written=result.written,
                 unchanged=result.unchanged,
                 folded=result.folded,
+                expired=result.expired,
                 dead=len(dead),
                 took_ms=round((time.monotonic() - began) * 1000, 1),
             ).info("BATCH_WRITTEN")
         return True
 
-    def _tell_dead(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
-        """One line for each cause on each topic, the first time; the batch's line has the count."""
-        for (_, frame), error in letters:
-            cause = (frame.feed, frame.topic[:LONGEST_TOPIC], type(error).__name__)
-            if cause in self._told:
-                continue
-            if len(self._told) >= TOLD:
-                self._told.clear()
-            self._told.add(cause)
-            topic = cause[1].decode("utf-8", "replace")
-            logger.bind(feed=frame.feed, topic=topic, reason=str(error)).warning("DEAD_LETTER")
+    def _measure(self, batch: Batch[MessageT], took_s: float) -> None:
+        """Tell the meter of a batch that was settled; of the clocks some of its messages."""
+        if not batch.entries:
+            return
+        self._lag_s = (time.time_ns() - batch.entries[0][1].received_at) / 1e9
+        if self.meter is None:
+            return
+        self.meter.wrote(rows=len(batch), took_s=took_s)
+        every = max(1, len(batch.entries) // MEASURED)
+        for (_, frame), message in zip(
+            batch.entries[::every], batch.messages[::every], strict=True
+        ):
+            self.meter.offset(message.venue, (frame.received_at - message.event_time) / 1e9)
 
     async def _settle(
         self, dead: Sequence[tuple[Entry, RavenwhError]], held: Sequence[Entry]
     ) -> bool:
-        """Tell the journal what became of the batch."""
+        """Tell the journal what became of the batch, and what the times of its klines show."""
         self.dead_letters.put(dead)
+        if self.cadence is not None:
+            seen = self.cadence.seen(time.time_ns(), self.journal.gaps)
+            self._intake.note(seen.positions, seen.gaps)
+            if seen.replaced:
+                self.journal.settle_gaps(seen.replaced)
+            self.cadence.kept()
         self.journal.acknowledge(self._cursor, held)
         return True
 
@@ -245,22 +324,14 @@ class Worker(Generic[MessageT]):
         while True:
             is_last = stop.is_set()
             try:
-                return await action()
+                result = await action()
             except (JournalFull, Unavailable) as error:
+                self._away = str(error)
+                if self.meter is not None:
+                    self.meter.retried(type(error).__name__)
                 await backoff.wait(error, stop)
                 if is_last:
                     return None
-
-    async def _write_isolated(self, messages: Sequence[MessageT]) -> WriteResult:
-        """Write, halving where the sink refuses the whole, until it is down to the refused ones."""
-        if not messages:
-            return WriteResult()
-        try:
-            return await self.sink.write(messages)
-        except (Rejected, TooLarge) as error:
-            if len(messages) == 1:
-                return WriteResult(rejected=((0, error),))
-        middle = len(messages) // 2
-        first = await self._write_isolated(messages[:middle])
-        second = await self._write_isolated(messages[middle:])
-        return first.followed_by(second, after=middle)
+            else:
+                self._away = None
+                return result

@@ -1,4 +1,9 @@
-"""``GET /livez``: the process is up, and which service it is."""
+"""What a runner answers over HTTP: is it up, is it ready, what does it count.
+
+``/livez`` says that the process is up, and which service it is: the only page that a supervisor
+may restart a process for. ``/readyz`` says whether it can do its work now, and if not, why: a
+restart mends none of that.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import contextlib
 import http.client
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from ravenwh.domain.errors import Unavailable
 
@@ -15,20 +20,42 @@ __all__ = ["serve_live", "service_at"]
 
 LARGEST_REQUEST = 8192
 PATIENCE_S = 5.0
+METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 
 @contextlib.asynccontextmanager
-async def serve_live(host: str, port: int, service: str) -> AsyncIterator[None]:
-    """Answer ``/livez`` with the service's name and process id while the block runs."""
+async def serve_live(
+    host: str,
+    port: int,
+    service: str,
+    *,
+    troubles: Callable[[], Sequence[str]] = tuple,
+    metrics: Callable[[], bytes] = bytes,
+) -> AsyncIterator[None]:
+    """Answer while the block runs.
+
+    ``/livez`` gives the service's name and process id; ``/readyz`` the ``troubles``, with status
+    503 where there are any; ``/metrics`` what ``metrics`` gives, in the text format of Prometheus.
+    """
     body = json.dumps({"service": f"ravenwh.{service}", "pid": os.getpid()}).encode()
+
+    def page(path: bytes) -> bytes:
+        if path == b"/livez":
+            return _response(200, "OK", body)
+        if path == b"/readyz":
+            found = list(troubles())
+            said = json.dumps({"ready": not found, "troubles": found}).encode()
+            return _response(*((503, "Service Unavailable") if found else (200, "OK")), said)
+        if path == b"/metrics":
+            return _response(200, "OK", metrics(), kind=METRICS_TYPE)
+        return _response(404, "Not Found")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 method, path = (*head.split(b" ", 2), b"", b"")[:2]
-                good = (method, path) == (b"GET", b"/livez")
-                writer.write(_response(200, "OK", body) if good else _response(404, "Not Found"))
+                writer.write(page(path) if method == b"GET" else _response(404, "Not Found"))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # who asks badly, or went away, gets no answer
@@ -47,9 +74,11 @@ async def serve_live(host: str, port: int, service: str) -> AsyncIterator[None]:
         yield
 
 
-def _response(status: int, reason: str, body: bytes = b"") -> bytes:
+def _response(
+    status: int, reason: str, body: bytes = b"", *, kind: str = "application/json"
+) -> bytes:
     return (
-        f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode() + body
 

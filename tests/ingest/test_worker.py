@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -90,9 +91,9 @@ class Failing(Store):
         if failures := self.failures.get(name):
             raise failures.pop(0)
 
-    def append(self, frames: Sequence[Frame]) -> int:
+    def append(self, frames: Sequence[Frame], **noted: Any) -> int:
         self._fail("append")
-        return super().append(frames)
+        return super().append(frames, **noted)
 
     def put(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
         self._fail("put")

@@ -81,6 +81,10 @@ class Settings(Section):
         missing = dotted(("routing", "upstreams", f"{venue}:{data_type}"))
         raise SettingsError([f"{missing}: found nothing; allowed: one of {', '.join(self.feeds)}"])
 
+    def port_of(self, service: str, purpose: str) -> Port:
+        """The port of a service of ours; there is one for each purpose it has."""
+        return next(p for p in self.ports() if (p.service, p.purpose) == (service, purpose))
+
     def ports(self) -> tuple[Port, ...]:
         """Every port of this machine that the settings give to a service of ours."""
         ports = list(self.server.ports())

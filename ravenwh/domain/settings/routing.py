@@ -26,6 +26,7 @@ __all__ = [
     "SymbolMap",
     "Upstream",
     "upstream_key",
+    "window_of",
 ]
 
 _VENUE = "[A-Z0-9][A-Z0-9_.]{0,39}"
@@ -42,6 +43,27 @@ FEED_NAME = Text(
 _UPSTREAM_KEY = Text(
     pattern=f"default|{_VENUE}|{_VENUE}:({'|'.join(DATA_TYPES)})",
     rule=f"VENUE:DATA_TYPE, VENUE or default, where DATA_TYPE is one of {', '.join(DATA_TYPES)}",
+)
+
+
+def window_of(text: str) -> tuple[datetime, datetime]:
+    """Start and end of a maintenance window, in UTC. Raises ValueError."""
+    start, end = (datetime.fromisoformat(part) for part in text.split("/"))
+    if start.utcoffset() is None or end.utcoffset() is None or start >= end:
+        raise ValueError(text)
+    return start.astimezone(UTC), end.astimezone(UTC)
+
+
+def _is_window(text: str) -> bool:
+    try:
+        return bool(window_of(text))
+    except ValueError:
+        return False
+
+
+_WINDOW = Text(
+    fits=_is_window,
+    rule='START/END with their offsets, as in "2026-12-01T02:00Z/2026-12-01T04:00Z"',
 )
 _FALLS_BACK = frozenset({"TRADE", "ORDERBOOK"})
 
@@ -174,6 +196,12 @@ class Routing(Section):
             "PEPE/USDT": {"BINANCE_FUTURES": {"symbol": "1000PEPEUSDT", "multiplier": 1000}},
             "BTC/USD": {"BINANCE_FUTURES": "BTCPERP"},
         },
+    )
+    maintenance: Mapping[str, tuple[str, ...]] = option(
+        Named(name=VENUE, item=Texts(item=_WINDOW, least=1)),
+        default=MappingProxyType({}),
+        help="When venues are maintained: their silence is no alarm then.",
+        example={"BINANCE_SPOT": ["2026-12-01T02:00Z/2026-12-01T04:00Z"]},
     )
     upstreams: Mapping[str, str] = option(
         Named(name=_UPSTREAM_KEY, item=FEED_NAME),
