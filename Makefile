@@ -13,15 +13,15 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check docs bench lock clean
+.PHONY: help demo test check docs reference bench lock clean node
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUN) ## send klines, store them, read them back; DATA=folder replays Binance Vision files
 	@$(BIN)/ravenwh demo $(if $(DATA),--data "$$DATA")
 
-test: $(DEV) ## run the tests; ARGS="-k name" picks some
+test: $(DEV) node ## run the tests; ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV) ## lint, format, types, floors
@@ -33,14 +33,20 @@ check: $(DEV) ## lint, format, types, floors
 docs: $(DEV) ## build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
 
+reference: $(DEV) ## write the pages anew that come from the code: settings, schema, picture
+	$(BIN)/python -m ravenwh.config.reference docs/reference/settings.md
+	$(BIN)/python -m docs.schema
+	$(BIN)/python -m docs.bar_pictures
+
 bench: $(DEV) ## run the benchmarks, one after the other
 	@set -e; for file in benchmarks/[a-z]*.py; do \
 		name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
 	done
 
 lock: ## write requirements/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
-	$(call compile,--group dev,requirements/dev.txt)
-	$(call compile,--group build --constraint requirements/dev.txt,requirements/run.txt)
+	$(call compile,$(PROJECT) --group dev,requirements/dev.txt)
+	$(call compile,$(PROJECT) --group build --constraint requirements/dev.txt,requirements/run.txt)
+	$(call compile,--group node,requirements/node.txt)
 
 clean: ## remove what was built or cached; .venv stays
 	rm -rf build dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -53,6 +59,13 @@ $(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
 $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(call install,requirements/dev.txt)
 	@touch $(RUN) $@
+
+# The tests run TimescaleDB in WASM. Where no Node.js >= 20 is on PATH, a wheel of 60 MB brings one;
+# where that cannot be had either, those tests are skipped and say so.
+node: $(DEV)
+	@$(BIN)/python -m tests.engines.node || { \
+		echo "installing requirements/node.txt into $(VENV)"; \
+		$(PIP) --only-binary :all: --require-hashes --requirement requirements/node.txt || true; }
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" > /dev/null || { \
@@ -80,11 +93,12 @@ endef
 # One lock for every platform and Python version, without addresses: pip asks the index it is
 # configured for.
 UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
+PROJECT := pyproject.toml --extra frames
 
 define compile
 	@command -v $(UV) > /dev/null || { \
 		echo "make lock needs uv: $(BIN)/python -m pip install uv"; exit 1; } >&2
-	$(UV) pip compile pyproject.toml --extra frames $(1) --universal --python-version 3.11 \
+	$(UV) pip compile $(1) --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet \
 		$(if $(UPGRADE),--upgrade) --output-file $(2)
 endef

@@ -1,6 +1,8 @@
 """Fixtures: an empty database on each engine that this machine has; a plug-in of pytest.
 
-``each_engine`` runs a test on all of them, ``each_community`` on those with TimescaleDB.
+``each_engine`` runs a test on all of them, ``each_community`` on those with TimescaleDB,
+``each_server`` on those whose clients work at the same moment. Each test is marked with what it
+needs: ``-m "not timescale"`` leaves out those in WASM, ``-m timescale_server`` picks native ones.
 """
 
 from __future__ import annotations
@@ -89,6 +91,26 @@ def native_timescale(native_server: NativeServer) -> Iterator[EngineDatabase]:
         yield EngineDatabase(engine="native", url=url, level="community")
 
 
+MARKS = {
+    "postgres": {"pg_server", "embedded"},
+    "timescale": {"wasm_server", "wasm"},
+    "timescale_server": {"native_server", "native"},
+}
+"""The fixtures, and the values of parametrised ones, by the mark of the tests that need them."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the engines that it needs."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            needs = {*item.fixturenames, *(value for value in values if isinstance(value, str))}
+            for mark, used in MARKS.items():
+                if needs & used:
+                    item.add_marker(mark)
+
+
 FIXTURES = {"embedded": "embedded", "wasm": "wasm", "native": "native_timescale"}
 
 
@@ -102,5 +124,12 @@ def each_engine(request: pytest.FixtureRequest) -> EngineDatabase:
 @pytest.fixture(params=["wasm", "native"])
 def each_community(request: pytest.FixtureRequest) -> EngineDatabase:
     """On each engine that has TimescaleDB, in turn."""
+    found: EngineDatabase = request.getfixturevalue(FIXTURES[request.param])
+    return found
+
+
+@pytest.fixture(params=["embedded", "native"])
+def each_server(request: pytest.FixtureRequest) -> EngineDatabase:
+    """On each engine that serves clients at the same moment, in turn: all but the one in WASM."""
     found: EngineDatabase = request.getfixturevalue(FIXTURES[request.param])
     return found

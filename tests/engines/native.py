@@ -1,4 +1,4 @@
-"""A native server with the community TimescaleDB: the one that is named, or one of our own."""
+"""A native server with TimescaleDB: the one that is named, or one of our own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tests.engines.node import Missing
 from tests.servers import SETTINGS, open_folder
 
 DSN = "RAVENWH_TEST_TIMESCALE_DSN"
+COMMUNITY = "timescale"
+"""What TimescaleDB itself calls the licence of its community edition."""
 CONNECT_S = 5
 
 PRELOADED = SETTINGS | {
@@ -75,47 +77,50 @@ class Installed:
 
 
 @contextmanager
-def native_server() -> Iterator[NativeServer]:
-    """The server that RAVENWH_TEST_TIMESCALE_DSN names, or else a throw-away one.
+def native_server(variable: str = DSN, *, licence: str = COMMUNITY) -> Iterator[NativeServer]:
+    """The server that the variable names, or else a throw-away one, under a licence.
 
     Raises Missing where there is neither.
     """
-    dsn = os.environ.get(DSN)
+    dsn = os.environ.get(variable)
     if dsn is not None:
-        yield named_server(dsn)
+        yield named_server(dsn, variable, licence=licence)
         return
-    installed = find_installed()
+    installed = find_installed(variable)
     with (
         open_folder() as folder,
         EmbeddedPostgres(
-            root=folder / "pg", bin_dir=installed.bin_dir, durable=False, settings=PRELOADED
+            root=folder / "pg",
+            bin_dir=installed.bin_dir,
+            durable=False,
+            settings=PRELOADED | {"timescaledb.license": licence},
         ) as used,
     ):
         yield NativeServer(dsn=used.libpq_url, version=installed.version)
 
 
-def named_server(dsn: str) -> NativeServer:
+def named_server(dsn: str, variable: str = DSN, *, licence: str = COMMUNITY) -> NativeServer:
     """The server of a DSN, looked at. Raises Missing where the tests cannot use it."""
     plain = sa.make_url(dsn).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
         with psycopg.connect(plain, connect_timeout=CONNECT_S) as connection:
             found = connection.execute(LOOK).fetchone()
     except psycopg.OperationalError as error:
-        raise Missing(f"the server of {DSN} does not answer: {str(error).strip()}") from error
+        raise Missing(f"the server of {variable} does not answer: {str(error).strip()}") from error
     assert found
-    version, licence, is_superuser = found
+    version, its_licence, is_superuser = found
     if version is None:
-        raise Missing(f"the server of {DSN} does not have TimescaleDB")
-    if licence == "apache":
-        raise Missing(f"TimescaleDB {version} of {DSN} runs under the apache licence")
+        raise Missing(f"the server of {variable} does not have TimescaleDB")
+    if its_licence not in (None, "", licence):
+        raise Missing(f"TimescaleDB {version} of {variable} runs under the {its_licence} licence")
     if not is_superuser:
-        raise Missing(f"the role of {DSN} is no superuser")
+        raise Missing(f"the role of {variable} is no superuser")
     return NativeServer(dsn=plain, version=version)
 
 
-def find_installed() -> Installed:
+def find_installed(variable: str = DSN) -> Installed:
     """The local PostgreSQL, if it has TimescaleDB. Raises Missing where not."""
-    unset = f"{DSN} is not set"
+    unset = f"{variable} is not set"
     program = shutil.which("pg_config")
     if program is None:
         raise Missing(f"{unset}, and no pg_config on PATH leads to a local PostgreSQL")

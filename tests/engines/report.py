@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from ravenwh.domain.errors import RavenwhError
 from ravenwh.embedded.binaries import find
+from tests.engines import influx
+from tests.engines.influxd import find_influxd
 from tests.engines.native import DSN, find_installed, named_server
 from tests.engines.node import Missing, find_node
 from tests.engines.wasm_server import VERSION, cached
@@ -18,6 +20,7 @@ def pytest_report_header() -> str:
         "embedded PostgreSQL": embedded,
         "TimescaleDB in WASM": wasm,
         "native TimescaleDB": native,
+        "InfluxDB": influxdb,
     }
     return f"engines: {'; '.join(told(what, look) for what, look in looks.items())}"
 
@@ -40,6 +43,12 @@ def wasm() -> str:
     node = find_node()
     fetched = "" if cached().is_dir() else f", still to be fetched by npm of Node.js {node.version}"
     return f"TimescaleDB {VERSION} (WASM, community{fetched})"
+
+
+def influxdb() -> str:
+    """The real one that is named, or the local installation of version 1."""
+    url = os.environ.get(influx.URL)
+    return f"InfluxDB at {url} ({influx.URL})" if url else f"InfluxDB 1 ({find_influxd()})"
 
 
 def native() -> str:

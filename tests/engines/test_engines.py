@@ -50,6 +50,14 @@ async def test_an_engine_has_the_level_that_it_says(each_engine: EngineDatabase)
     assert (found.timescaledb is not None) == (each_engine.level == "community")
 
 
+def test_a_test_is_marked_with_its_engine(
+    request: pytest.FixtureRequest, each_engine: EngineDatabase
+) -> None:
+    marks = {mark.name for mark in request.node.iter_markers()}
+    expected = {"embedded": "postgres", "wasm": "timescale", "native": "timescale_server"}
+    assert marks & set(expected.values()) == {expected[each_engine.engine]}
+
+
 def test_the_mart_goes_up_checks_clean_and_goes_down(each_engine: EngineDatabase) -> None:
     assert relations(each_engine) == []
     migrate(each_engine.url)
@@ -73,8 +81,9 @@ async def test_klines_are_written_and_corrected(each_mart: EngineDatabase) -> No
     klines: list[Candle] = [candle(minute) for minute in range(6000)]
     assert (await sink.write(klines)).written == 6000
     assert (await sink.write(klines)).unchanged == 6000
-    result = await sink.write([candle(close=106.0, event_time=START + 10**12)])
-    assert result.written == 1
+    twice = [candle(close=107.0), candle(close=106.0, event_time=START + 10**12)]
+    result = await sink.write(twice)
+    assert (result.written, result.folded) == (1, 1)
     found = await rows(engine, KLINES.c.close, KLINES.c.revised_at)
     assert found[0].close == 106.0
     assert found[0].revised_at is not None

@@ -32,6 +32,25 @@ def test_one_on_path_is_taken(on_path: Path) -> None:
     assert found.npm == (str(on_path / "npm"),)
 
 
+def test_that_of_the_wheel_stands_in(on_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bin/npm does not work: what it should start is started with its Node.js."""
+    package = on_path / "stands_in"
+    npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    for folder in (package / "bin", npm.parent):
+        folder.mkdir(parents=True)
+    put(package / "bin", "node", "v24.1.0")
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(node, "WHEEL", package.name)
+    monkeypatch.syspath_prepend(on_path)
+    with pytest.raises(Missing, match=r"binaries has no lib/node_modules/npm/bin/npm-cli\.js"):
+        find_node()
+    npm.touch()
+    program = package / "bin" / "node"
+    found = find_node()
+    assert (found.program, found.version) == (program, "24.1.0")
+    assert found.npm == (str(program), str(npm))
+
+
 @pytest.mark.parametrize(
     ("says", "npm", "reason"),
     [

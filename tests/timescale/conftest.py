@@ -1,76 +1,94 @@
-"""Databases of each engine level, and a project to migrate them with."""
+"""Databases of each engine, and a project to migrate them with.
+
+``place`` runs a test on every engine, ``community`` on those with TimescaleDB, ``none`` on stock
+PostgreSQL. What TimescaleDB in WASM cannot show asks for ``server`` (clients at the same moment:
+who waits, for how long, and who gets through) or for ``bare`` (the extension is not made yet).
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-from psycopg import sql
 
-from tests.conftest import skip_or_fail
+from tests.engines.fixtures import EngineDatabase
+from tests.engines.native import NativeServer, native_server
+from tests.engines.node import Missing
 from tests.timescale.project import Place, Project
 
-DSN = os.environ.get("RAVENWH_TEST_TIMESCALE_DSN")
-APACHE_DSN = os.environ.get("RAVENWH_TEST_TIMESCALE_APACHE_DSN")
-CITUS_DSN = os.environ.get("RAVENWH_TEST_CITUS_DSN")
+APACHE_DSN = "RAVENWH_TEST_TIMESCALE_APACHE_DSN"
+CITUS_DSN = "RAVENWH_TEST_CITUS_DSN"
 
 
-@contextmanager
-def database_on(dsn: str) -> Iterator[str]:
-    """A new database of a server, as SQLAlchemy with asyncpg takes it; dropped afterwards."""
-    name = f"test_{uuid4().hex[:12]}"
-    url = sa.make_url(dsn).set(drivername="postgresql")
-    maintenance = url.render_as_string(hide_password=False)
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    try:
-        there = url.set(drivername="postgresql+asyncpg", database=name)
-        yield there.render_as_string(hide_password=False)
-    finally:
-        with psycopg.connect(maintenance, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+def quiet(database: EngineDatabase) -> Place:
+    """The database of an engine, in which no policy runs by itself."""
+    place = Place.on(database)
+    if place.level == "community":
+        place.stop_jobs()
+    return place
 
 
-@contextmanager
-def community_place() -> Iterator[Place]:
-    """An empty database on a server with TimescaleDB; the extension is not yet made."""
-    if DSN is None:
-        reason = "RAVENWH_TEST_TIMESCALE_DSN names no server with TimescaleDB"
-        skip_or_fail("timescale_server", reason)
-    assert DSN
-    with database_on(DSN) as url:
+@pytest.fixture
+def place(each_engine: EngineDatabase) -> Place:
+    """An empty database, on each engine in turn."""
+    return quiet(each_engine)
+
+
+@pytest.fixture
+def community(each_community: EngineDatabase) -> Place:
+    """An empty database with TimescaleDB, on each engine that has it in turn."""
+    return quiet(each_community)
+
+
+@pytest.fixture
+def none(embedded: EngineDatabase) -> Place:
+    """An empty database on stock PostgreSQL."""
+    return Place.on(embedded)
+
+
+@pytest.fixture
+def server(each_server: EngineDatabase) -> Place:
+    """An empty database on each engine whose clients work at the same moment, in turn."""
+    return quiet(each_server)
+
+
+@pytest.fixture
+def bare(native_server: NativeServer) -> Iterator[Place]:
+    """An empty database on a native server with TimescaleDB; the extension is not made yet."""
+    with native_server.fresh_database(extension=False) as url:
         yield Place(url=url, level="community")
 
 
-@pytest.fixture
-def community() -> Iterator[Place]:
-    with community_place() as place:
-        yield place
+@pytest.fixture(scope="session")
+def apache_server() -> Iterator[NativeServer]:
+    """A native server under the apache licence: a named one, or a throw-away one."""
+    try:
+        with native_server(APACHE_DSN, licence="apache") as found:
+            yield found
+    except Missing as reason:
+        if APACHE_DSN in os.environ:
+            pytest.fail(str(reason))
+        pytest.skip(f"there is no TimescaleDB under the apache licence: {reason}")
 
 
 @pytest.fixture
-def apache() -> Iterator[Place]:
-    """The same under the apache licence."""
-    if APACHE_DSN is None:
-        pytest.skip("RAVENWH_TEST_TIMESCALE_APACHE_DSN names no server under the apache licence")
-    with database_on(APACHE_DSN) as url:
+def apache(apache_server: NativeServer) -> Iterator[Place]:
+    """An empty database there, with the extension."""
+    with apache_server.fresh_database() as url:
         yield Place(url=url, level="none")
 
 
 @pytest.fixture
 def citus() -> Iterator[Place]:
     """A schema in the database of a Citus cluster."""
-    if CITUS_DSN is None:
-        pytest.skip("RAVENWH_TEST_CITUS_DSN names no coordinator of Citus")
-    url = sa.make_url(CITUS_DSN).set(drivername="postgresql+asyncpg")
+    dsn = os.environ.get(CITUS_DSN)
+    if dsn is None:
+        pytest.skip(f"{CITUS_DSN} names no coordinator of Citus")
+    url = sa.make_url(dsn).set(drivername="postgresql+asyncpg")
     place = Place(
         url=url.render_as_string(hide_password=False),
         level="citus",
@@ -81,19 +99,6 @@ def citus() -> Iterator[Place]:
 
 
 @pytest.fixture
-def none(database: str) -> Place:
-    """An empty database on stock PostgreSQL."""
-    return Place(url=database, level="none")
-
-
-@pytest.fixture(params=["community", "none"])
-def place(request: pytest.FixtureRequest) -> Place:
-    """An empty database, of each engine level in turn."""
-    found: Place = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
 def project_on(tmp_path: Path) -> Callable[[Place], Project]:
     """Makes a project for a place."""
     return lambda place: Project(folder=tmp_path / uuid4().hex[:6], place=place)
@@ -101,5 +106,5 @@ def project_on(tmp_path: Path) -> Callable[[Place], Project]:
 
 @pytest.fixture
 def project(place: Place, project_on: Callable[[Place], Project]) -> Project:
-    """A project for a place of each level in turn."""
+    """A project for a place on each engine in turn."""
     return project_on(place)

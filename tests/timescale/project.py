@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
+from ravenwh.timescale import declarations_of
+from tests.engines.fixtures import EngineDatabase
 from tests.timescale.models import HOME
 
 ENV = """
@@ -40,6 +45,9 @@ def downgrade():
 '''
 
 
+DIALECT = PGDialect()
+
+
 @attrs.frozen(kw_only=True)
 class Place:
     """A database to migrate, and the schema there that is the test's own."""
@@ -48,6 +56,15 @@ class Place:
     level: str
     schema: str = HOME
 
+    @classmethod
+    def on(cls, database: EngineDatabase) -> Self:
+        """The database of an engine, as the tests here take it."""
+        return cls(url=database.url, level=database.level)
+
+    def stop_jobs(self) -> None:
+        """No policy runs by itself from now on: it would change what a test compares."""
+        self.rows("SELECT _timescaledb_functions.stop_background_workers()")
+
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """For looking, and for changes by hand."""
         libpq = sa.make_url(self.url).set(drivername="postgresql")
@@ -55,9 +72,16 @@ class Place:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query gives; ``{s}`` is the schema."""
+        return self.answers({"": query})[""]
+
+    def answers(self, queries: Mapping[str, str]) -> dict[str, list[tuple[Any, ...]]]:
+        """What several give, by their names, on one connection: a new one loads TimescaleDB."""
+        found = {}
         with self.connect() as connection:
-            cursor = connection.execute(query.replace("{s}", self.schema))  # type: ignore[arg-type]
-            return list(cursor.fetchall()) if cursor.description else []
+            for name, query in queries.items():
+                cursor = connection.execute(query.replace("{s}", self.schema))  # type: ignore[arg-type]
+                found[name] = list(cursor.fetchall()) if cursor.description else []
+        return found
 
 
 @attrs.define(kw_only=True)
@@ -121,7 +145,23 @@ class Project:
         return str(config.attributes["out"].getvalue())
 
     def start(self, metadata: sa.MetaData) -> str:
-        """The first revision, applied."""
-        text = self.revision(metadata, "start")
+        """The first revision, applied; it is written once a run for the same models and options."""
+        made_of = (self.place.level, repr(self.options), told(metadata))
+        file = self.folder / "versions" / "0001_start.py"
+        if made_of in STARTS:
+            file.write_text(STARTS[made_of])
+        else:
+            STARTS[made_of] = self.revision(metadata, "start")
         self.upgrade(metadata)
-        return text
+        return file.read_text()
+
+
+STARTS: dict[tuple[str, str, str], str] = {}
+
+
+def told(metadata: sa.MetaData) -> str:
+    """All that models say, as a text."""
+    tables = [table for table in metadata.sorted_tables if not table.is_view]
+    made: list[DDLElement] = [CreateTable(table) for table in tables]
+    made += [CreateIndex(index) for table in tables for index in table.indexes]
+    return f"{[str(each.compile(dialect=DIALECT)) for each in made]} {declarations_of(metadata)}"

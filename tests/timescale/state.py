@@ -28,9 +28,12 @@ def fill(place: Place, *, compressed: bool = False) -> None:
 
 
 def catalog(place: Place) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything that a migration may change, without what numbers itself."""
+    """Everything that a migration may change, without what numbers itself, and Alembic's table."""
     queries = STOCK | (COMMUNITY if place.level == "community" else {})
-    found = {name: place.rows(query) for name, query in queries.items()}
+    found = {
+        name: [row for row in rows if not row[0].startswith("alembic_version")]
+        for name, rows in place.answers(queries).items()
+    }
     if ("fact__kline", "r", None) in found["relations"]:
         found["rows"] = place.rows("SELECT count(*), sum(volume)::float8 FROM {s}.fact__kline")
     return found
@@ -40,7 +43,7 @@ STOCK = {
     "relations": """
         SELECT relname, relkind, obj_description(c.oid, 'pg_class') FROM pg_class c
         JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE nspname = '{s}' AND relname <> 'alembic_version' ORDER BY 1""",
+        WHERE nspname = '{s}' ORDER BY 1""",
     "columns": """
         SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity
         FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
@@ -76,7 +79,5 @@ COMMUNITY = {
 
 def rollups(place: Place) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every rollup."""
-    return {
-        name: place.rows("TABLE {s}." + name + " ORDER BY coin_id, open_time")
-        for name in ("agg__kline_5m", "agg__kline_1h", "agg__kline_1d", "kline_1h")
-    }
+    names = ("agg__kline_5m", "agg__kline_1h", "agg__kline_1d", "kline_1h")
+    return place.answers({n: f"TABLE {{s}}.{n} ORDER BY coin_id, open_time" for n in names})

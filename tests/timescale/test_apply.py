@@ -13,6 +13,7 @@ from alembic.util import CommandError
 
 from ravenwh.timescale import Columnstore, LevelError, MigrationError
 from ravenwh.timescale.apply import adopt, apply_policies, policy_differences
+from tests.engines.fixtures import EngineDatabase
 from tests.timescale.models import IDS, hypertable, market
 from tests.timescale.project import Place, Project
 from tests.timescale.state import catalog, fill, rollups
@@ -28,39 +29,46 @@ def connected(place: Place) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
-def test_a_database_of_level_none_is_adopted(community: Place, project_on: Any) -> None:
+@pytest.fixture(params=["wasm", "bare"])
+def unused(request: pytest.FixtureRequest) -> Place:
+    """An empty database whose TimescaleDB nobody uses yet; the native one has no extension yet."""
+    found: Place | EngineDatabase = request.getfixturevalue(request.param)
+    return found if isinstance(found, Place) else Place.on(found)
+
+
+def test_a_database_of_level_none_is_adopted(unused: Place, project_on: Any) -> None:
     """Its rows and its rollups are the same afterwards, and it is what a migration would make."""
-    project: Project = project_on(community)
+    project: Project = project_on(unused)
     final = market(fact=hypertable(retention="50 years"), extra=("agg__kline_1h",))
     project.options["engine"] = "none"
     project.start(final)
-    fill(community)
-    before = rollups(community)
+    fill(unused)
+    before = rollups(unused)
     project.options["engine"] = "auto"
-    community.rows("CREATE EXTENSION timescaledb")
+    unused.rows("CREATE EXTENSION IF NOT EXISTS timescaledb")
     project.said.clear()
     project.upgrade(final)
-    assert "bring the database over with `adopt`" in project.said[0]
+    assert "bring the database over with `ravenwh timescale adopt`" in project.said[0]
     project.check(final)
-    with pytest.raises(CommandError, match="bring it over once with `adopt`"):
+    with pytest.raises(CommandError, match="bring it over once with `ravenwh timescale adopt`"):
         project.upgrade(final, engine="community")
 
     told: list[str] = []
-    with connected(community) as connection:
+    with connected(unused) as connection:
         done = adopt(connection, metadata=final, tell=told.append)
     assert done == told
     assert "create_hypertable fact__kline: time_column=open_time, chunk_interval=7 days" in done
     project.check(final, engine="community")
-    assert rollups(community) == before
+    assert rollups(unused) == before
 
-    adopted = catalog(community)
-    with connected(community) as connection:
+    adopted = catalog(unused)
+    with connected(unused) as connection:
         assert adopt(connection, metadata=final) == []
     project.downgrade(final, "base")
-    community.rows("DROP SCHEMA market CASCADE")
+    unused.rows("DROP SCHEMA market CASCADE")
     project.upgrade(final)
-    fill(community)
-    assert catalog(community) == adopted
+    fill(unused)
+    assert catalog(unused) == adopted
 
 
 def test_what_cannot_be_adopted_says_why(none: Place, community: Place, project_on: Any) -> None:
@@ -85,6 +93,26 @@ def test_what_cannot_be_adopted_says_why(none: Place, community: Place, project_
     assert catalog(stock) == before
 
 
+def test_a_table_in_use_is_not_adopted_and_nothing_is_changed(bare: Place, project_on: Any) -> None:
+    project: Project = project_on(bare)
+    project.options["engine"] = "none"
+    project.start(market())
+    fill(bare)
+    stock = attrs.evolve(bare, level="none")
+    before = catalog(stock)
+    with bare.connect() as reader, connected(bare) as connection, reader.transaction():
+        reader.execute("SELECT count(*) FROM market.fact__kline")
+        with pytest.raises(MigrationError, match=r"no lock within 0\.2 s: nothing was"):
+            adopt(connection, metadata=market(), lock_timeout_s=0.2)
+    assert catalog(stock) == before
+    policies = {"fact__kline": {"retention": "50 years"}}
+    with connected(bare) as connection:  # it makes the extension, which asks for a new session
+        done = adopt(connection, metadata=market(), policies=policies, lock_timeout_s=0.2)
+    assert done[-1] == "add_retention_policy fact__kline: drop_after=50 years"
+    del project.options["engine"]
+    project.check(market(), policies=policies)
+
+
 def test_policies_are_written_and_clean_afterwards(community: Place, project_on: Any) -> None:
     project: Project = project_on(community)
     store = Columnstore(segmentby=IDS, orderby="open_time DESC", after="30 days")
@@ -93,7 +121,7 @@ def test_policies_are_written_and_clean_afterwards(community: Place, project_on:
     policies: dict[str, dict[str, str | None]] = {
         "fact__kline": {"retention": "2 years", "columnstore_after": None},
         "agg__kline_1h": {
-            "start": "3 days",
+            "refresh_start": "3 days",
             "retention": "5 years",
             "columnstore_after": "60 days",
         },

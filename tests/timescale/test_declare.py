@@ -17,6 +17,7 @@ from ravenwh.timescale import (
     View,
     copy_metadata,
     declarations_of,
+    policy_errors,
     time_bucket,
     with_policies,
 )
@@ -240,7 +241,7 @@ def test_times_of_the_settings() -> None:
     declared = declarations_of(market())
     changed = with_policies(
         declared,
-        {"fact__kline": {"retention": "1 year"}, "agg__kline_1h": {"start": "2 days"}},
+        {"fact__kline": {"retention": "1 year"}, "agg__kline_1h": {"refresh_start": "2 days"}},
     )
     assert changed.hypertables["market", "fact__kline"].retention == "1 year"
     assert changed.aggregates["market", "agg__kline_1h"].refresh == Refresh(
@@ -253,12 +254,18 @@ def test_times_of_the_settings() -> None:
     ("policies", "rule"),
     [
         ({"other": {}}, "no such hypertable or aggregate; known: agg__kline_1d"),
-        ({"fact__kline": {"keep": "1 year"}}, "unknown: keep; known: retention"),
-        ({"fact__kline": {"start": "1 day"}}, "a hypertable is not refreshed"),
+        (
+            {"fact__kline": {"keep": "1 year"}},
+            "keep of 'fact__kline': there is no such time; known: retention",
+        ),
+        ({"fact__kline": {"refresh_start": "1 day"}}, "a hypertable is not refreshed"),
         ({"fact__kline": {"retention": "soon"}}, "'soon' is no interval"),
         ({"agg__kline_1h": {"columnstore_after": "9 days"}}, "it declares no columnstore"),
-        ({"agg__kline_1h": {"end": None}}, "end is never null"),
-        ({"agg__kline_1d": {"start": "1 day"}}, "must span two buckets of 1 day"),
+        (
+            {"agg__kline_1h": {"refresh_end": None}},
+            "refresh_end of 'agg__kline_1h': it is never null",
+        ),
+        ({"agg__kline_1d": {"refresh_start": "1 day"}}, "must span two buckets of 1 day"),
         (
             {"fact__kline": {"retention": "23 hours", "columnstore_after": None}},
             "would erase what was dropped there",
@@ -268,6 +275,40 @@ def test_times_of_the_settings() -> None:
 def test_times_of_the_settings_that_break_a_rule(policies: Any, rule: str) -> None:
     with pytest.raises(DeclarationError, match=rule):
         with_policies(declarations_of(market()), policies)
+
+
+def test_everything_that_is_wrong_with_times_is_told_with_the_times_it_is_about() -> None:
+    errors = policy_errors(
+        declarations_of(market()),
+        {
+            "fact__kline": {"retention": "23 hours", "refresh_end": "1 hour"},
+            "agg__kline_1d": {"refresh_start": "soon", "refresh_end": "6 days"},
+            "other": {},
+        },
+    )
+    assert {(str(error).partition(":")[0], error.times) for error in errors} == {
+        ("policies of 'other'", ()),
+        ("refresh_end of 'fact__kline'", (("fact__kline", "refresh_end"),)),
+        ("refresh_start of 'agg__kline_1d'", (("agg__kline_1d", "refresh_start"),)),
+        (
+            "Hypertable 'fact__kline'",
+            (("fact__kline", "retention"), ("fact__kline", "columnstore_after")),
+        ),
+        (
+            "ContinuousAggregate 'agg__kline_1h'",
+            (("fact__kline", "retention"), ("agg__kline_1h", "refresh_start")),
+        ),
+        (
+            "ContinuousAggregate 'agg__kline_1d'",
+            (("agg__kline_1d", "refresh_start"), ("agg__kline_1d", "refresh_end")),
+        ),
+    }
+
+
+def test_without_a_time_a_columnstore_has_no_schedule() -> None:
+    declared = declarations_of(market(fact=hypertable(columnstore=store(schedule="1 day"))))
+    changed = with_policies(declared, {"fact__kline": {"columnstore_after": None}})
+    assert changed.hypertables["market", "fact__kline"].columnstore == store(after=None)
 
 
 def test_views_take_any_select() -> None:

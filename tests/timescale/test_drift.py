@@ -20,9 +20,13 @@ BY_HAND = {
         "CALL remove_columnstore_policy('{s}.fact__kline')",
         "add_columnstore_policy",
     ),
-    "retention": (
+    "more retention": (
         "SELECT add_retention_policy('{s}.fact__kline', INTERVAL '9 years')",
         "remove_retention_policy",
+    ),
+    "less retention": (
+        "SELECT remove_retention_policy('{s}.agg__kline_1d')",
+        "add_retention_policy",
     ),
     "refresh": (
         "SELECT remove_continuous_aggregate_policy('{s}.agg__kline_1d')",
@@ -56,8 +60,9 @@ def test_a_change_by_hand_is_seen_and_put_right(
     community: Place, project_on: Any, hand: str
 ) -> None:
     statement, expected = BY_HAND[hand]
+    models = market(aggregate={"agg__kline_1d": {"retention": "50 years"}})
     project: Project = project_on(community)
-    project.start(market())
+    project.start(models)
     fill(community)
     before = catalog(community)
     if "{v}" in statement:
@@ -65,10 +70,10 @@ def test_a_change_by_hand_is_seen_and_put_right(
         statement = statement.replace("{v}", text.rstrip(";"))
     community.rows(statement)
     with pytest.raises(CommandError, match=expected):
-        project.check(market())
-    project.revision(market())
-    project.upgrade(market())
-    project.check(market())
+        project.check(models)
+    project.revision(models)
+    project.upgrade(models)
+    project.check(models)
     assert catalog(community) == before
 
 

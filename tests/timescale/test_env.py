@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.util import CommandError
 
-from ravenwh.timescale.level import inspect_engine
+from ravenwh.timescale.level import Engine, inspect_engine
 from tests.timescale.models import HOME, hypertable, market
 from tests.timescale.project import Place, Project
 from tests.timescale.state import catalog, fill
@@ -28,6 +29,21 @@ def test_an_empty_database_gets_schema_and_tables_for_everyone(project: Project)
     assert project.place.rows("SELECT obj_description('{s}.alembic_version'::regclass)") == [
         (f"migrated by ravenwh.timescale at level {project.place.level}",)
     ]
+
+
+def test_showing_the_revision_of_an_empty_database_leaves_it_empty(project: Project) -> None:
+    """Alembic mutates for every other command; for this one nothing at all is made."""
+    there = project.place.rows("SELECT count(*) FROM pg_class")
+    command.current(project.config(market()))
+    assert project.place.rows("SELECT to_regnamespace('{s}')") == [(None,)]
+    assert project.place.rows("SELECT count(*) FROM pg_class") == there
+    project.revision(market())
+    project.place.rows("DROP SCHEMA {s} CASCADE")
+    with pytest.raises(CommandError, match=r"not at head|not on all head"):
+        command.current(project.config(market()), check_heads=True)
+    assert project.place.rows("SELECT to_regnamespace('{s}')") == [(None,)]
+    project.upgrade(market())
+    command.current(project.config(market()), check_heads=True)
 
 
 def test_the_level_is_told_once(project: Project) -> None:
@@ -148,17 +164,16 @@ def test_a_stated_level_that_is_not_there_is_refused_in_one_line(
         project_on(none).upgrade(market(), engine="best")
 
 
-def test_level_none_can_be_stated_where_there_is_more(community: Place, project_on: Any) -> None:
-    project: Project = project_on(community)
+def test_level_none_can_be_stated_where_there_is_more(bare: Place, project_on: Any) -> None:
+    project: Project = project_on(bare)
     project.options["engine"] = "none"
     project.start(market())
     project.check(market())
     assert "as stated" in project.said[0]
-    assert community.rows("SELECT FROM pg_extension WHERE extname = 'timescaledb'") == []
+    assert bare.rows("SELECT FROM pg_extension WHERE extname = 'timescaledb'") == []
 
 
 def test_the_apache_licence_counts_as_none_and_says_so(apache: Place, project_on: Any) -> None:
-    apache.rows("CREATE EXTENSION timescaledb")
     project: Project = project_on(apache)
     project.start(market())
     project.check(market())
@@ -168,37 +183,47 @@ def test_the_apache_licence_counts_as_none_and_says_so(apache: Place, project_on
     assert "\n" not in str(caught.value)
 
 
-def test_who_may_not_create_the_extension_is_told_who_must(
-    community: Place, project_on: Any
-) -> None:
-    name = f"writer_{community.url[-6:]}"
-    database = sa.make_url(community.url).database
-    community.rows(f"CREATE ROLE {name} LOGIN")
-    community.rows(f"REVOKE CREATE ON DATABASE {database} FROM PUBLIC")
-    community.rows(f"CREATE SCHEMA market AUTHORIZATION {name}")
-    project: Project = project_on(community)
-    project.options["url"] = sa.make_url(community.url).set(username=name)
+def test_the_migration_makes_the_extension(bare: Place, project_on: Any) -> None:
+    """Where the role may; taking everything back leaves it, as others may use it by then."""
+    project: Project = project_on(bare)
+    project.start(market())
+    assert "level community" in project.said[0]
+    made = "SELECT extname FROM pg_extension WHERE extname = 'timescaledb'"
+    assert bare.rows(made) == [("timescaledb",)]
+    project.check(market())
+    project.downgrade(market(), "base")
+    assert bare.rows(made) == [("timescaledb",)]
+
+
+def test_who_may_not_create_the_extension_is_told_who_must(bare: Place, project_on: Any) -> None:
+    name = f"writer_{bare.url[-6:]}"
+    url = sa.make_url(bare.url)
+    bare.rows(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+    bare.rows(f"REVOKE CREATE ON DATABASE {url.database} FROM PUBLIC")
+    bare.rows(f"CREATE SCHEMA market AUTHORIZATION {name}")
+    project: Project = project_on(bare)
+    project.options["url"] = url.set(username=name, password=name)
     try:
         with pytest.raises(CommandError, match="run CREATE EXTENSION timescaledb"):
             project.upgrade(market(), engine="community")
         project.start(market())
         assert "run CREATE EXTENSION timescaledb" in project.said[0]
         project.downgrade(market(), "base")
-        community.rows("CREATE EXTENSION timescaledb")
+        bare.rows("CREATE EXTENSION timescaledb")
         project.upgrade(market(), engine="community")
         project.check(market())
     finally:
-        community.rows(f"DROP OWNED BY {name}")
-        community.rows(f"DROP ROLE {name}")
+        bare.rows(f"DROP OWNED BY {name}")
+        bare.rows(f"DROP ROLE {name}")
 
 
-def test_two_processes_at_the_same_moment(place: Place, project_on: Any) -> None:
+def test_two_processes_at_the_same_moment(server: Place, project_on: Any) -> None:
     """One waits, both end well."""
-    project: Project = project_on(place)
+    project: Project = project_on(server)
     project.revision(market())
-    place.rows("DROP SCHEMA market CASCADE")
-    program = [sys.executable, "-m", "tests.timescale.upgrade", str(project.folder), place.url]
-    with place.connect() as held:  # both must wait, so both are there at the same moment
+    server.rows("DROP SCHEMA market CASCADE")
+    program = [sys.executable, "-m", "tests.timescale.upgrade", str(project.folder), server.url]
+    with server.connect() as held:  # both must wait, so both are there at the same moment
         lock = "hashtextextended('alembic market.alembic_version', 0)"
         held.execute(f"SELECT pg_advisory_lock({lock})")  # type: ignore[call-overload]
         both = [subprocess.Popen(program, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -210,13 +235,13 @@ def test_two_processes_at_the_same_moment(place: Place, project_on: Any) -> None
     project.check(market())
 
 
-def test_a_reader_in_the_way_delays_but_does_not_stop(place: Place, project_on: Any) -> None:
+def test_a_reader_in_the_way_delays_but_does_not_stop(server: Place, project_on: Any) -> None:
     """The lock is let go after lock_timeout_s each time, so that writers get through."""
-    project: Project = project_on(place)
+    project: Project = project_on(server)
     project.start(market())
-    fill(place)
+    fill(server)
     project.revision(market(volume=sa.Numeric(38, 8)))
-    reader = place.connect()
+    reader = server.connect()
     reader.autocommit = False
     reader.execute("SELECT count(*) FROM market.fact__kline")
     tried: list[str] = []
@@ -232,21 +257,21 @@ def test_a_reader_in_the_way_delays_but_does_not_stop(place: Place, project_on: 
     project.check(market(volume=sa.Numeric(38, 8)))
 
 
-def test_a_lock_that_never_comes_is_told_and_leaves_nothing(place: Place, project_on: Any) -> None:
-    project: Project = project_on(place)
+def test_a_lock_that_never_comes_is_told_and_leaves_nothing(server: Place, project_on: Any) -> None:
+    project: Project = project_on(server)
     project.start(market())
-    before = catalog(place)
+    before = catalog(server)
     project.revision(market(volume=sa.Numeric(38, 8)))
-    with place.connect() as reader:
+    with server.connect() as reader:
         reader.autocommit = False
         reader.execute("SELECT count(*) FROM market.fact__kline")
         with pytest.raises(CommandError, match=r"no lock within 0\.1 s, 2 times"):
             project.upgrade(market(), lock_timeout_s=0.1, lock_tries=2)
-    assert catalog(place) == before
+    assert catalog(server) == before
 
 
-def test_a_statement_that_takes_too_long_is_told(place: Place, project_on: Any) -> None:
-    project: Project = project_on(place)
+def test_a_statement_that_takes_too_long_is_told(server: Place, project_on: Any) -> None:
+    project: Project = project_on(server)
     project.start(market())
     (file,) = (project.folder / "versions").glob("0001*")
     text = file.read_text().replace("0001", "0002").replace("down_revision = None", "")
@@ -263,8 +288,8 @@ def test_policies_of_the_settings_are_compared(community: Place, project_on: Any
     project.start(market())
     policies = {
         "fact__kline": {"retention": "2 years", "columnstore_after": "1 month"},
-        "agg__kline_1h": {"start": "3 days"},
-        "agg__kline_5m": {"schedule": "5 minutes"},
+        "agg__kline_1h": {"refresh_start": "3 days"},
+        "agg__kline_5m": {"refresh_schedule": "5 minutes"},
     }
     with pytest.raises(CommandError) as caught:
         project.check(market(), policies=policies)
@@ -283,18 +308,27 @@ def test_policies_of_the_settings_are_compared(community: Place, project_on: Any
         project.check(market(), policies={"fact__line": {"retention": "1 year"}})
 
 
-def test_one_query_tells_the_engine(place: Place) -> None:
+def look(place: Place) -> Engine:
     engine = sa.create_engine(
         sa.make_url(place.url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool
     )
     with engine.connect() as connection:
         found = inspect_engine(connection)
-        assert found.level == "none"
-        assert found.timescaledb_creatable is (place.level == "community")
-        if place.level == "community":
-            connection.execute(sa.text("CREATE EXTENSION timescaledb"))
-            assert inspect_engine(connection).level == "community"
-            assert inspect_engine(connection).missing() is None
-        else:
-            assert found.missing() == "TimescaleDB is not installed on the server"
     engine.dispose()
+    return found
+
+
+def test_one_query_tells_the_engine(bare: Place) -> None:
+    found = look(bare)
+    assert (found.level, found.timescaledb_creatable) == ("none", True)
+    assert (
+        found.missing() == "TimescaleDB is loaded but not created: run CREATE EXTENSION timescaledb"
+    )
+    bare.rows("CREATE EXTENSION timescaledb")
+    assert (look(bare).level, look(bare).missing()) == ("community", None)
+
+
+def test_one_query_tells_that_there_is_no_timescaledb(none: Place) -> None:
+    found = look(none)
+    assert (found.level, found.timescaledb_creatable) == ("none", False)
+    assert found.missing() == "TimescaleDB is not installed on the server"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ravenwh.timescale import Columnstore, ContinuousAggregate, Refresh, View
 from ravenwh.timescale.interval import Interval
 from tests.servers import PgServer
-from tests.timescale.conftest import community_place
 from tests.timescale.models import IDS, hypertable, market, rollup
 from tests.timescale.project import Place, Project
-from tests.timescale.state import catalog
+from tests.timescale.state import catalog, fill
 
 WIDTHS = {
     "5m": ("5 minutes", "2 hours"),
@@ -55,7 +55,7 @@ class Star:
     stored: bool
     after: str | None
     retention: str | None
-    hyper: bool
+    fact: str
     volume: str
     rollups: tuple[Rollup, ...]
 
@@ -65,12 +65,15 @@ class Star:
             chunk=self.chunk, columnstore=store if self.stored else None, retention=self.retention
         )
         made = market(
-            fact=fact if self.hyper else None,
+            fact=fact if self.fact == "hypertable" else None,
+            with_fact=self.fact != "none",
             without=("agg__kline_5m", "agg__kline_1h"),
             volume={"double": sa.Double(), "numeric": sa.Numeric(38, 8)}[self.volume],
         )
+        if self.fact != "hypertable":
+            return made
         sources = [(made.tables["market.fact__kline"], Interval(microseconds=1))]
-        for each in self.rollups if self.hyper else ():
+        for each in self.rollups:
             width = Interval.parse(WIDTHS[each.name][0])
             fitting = [table for table, child in sources if width.can_be_built_from(child)]
             sources.append((self.add(made, each, fitting[each.source % len(fitting)]), width))
@@ -119,7 +122,7 @@ stars = st.builds(
     stored=st.booleans(),
     after=st.sampled_from([None, "14 days", "30 days"]),
     retention=st.sampled_from([None, "400 days", "500 days"]),
-    hyper=st.sampled_from([True, True, True, False]),
+    fact=st.sampled_from(["hypertable"] * 4 + ["table", "none"]),
     volume=st.sampled_from(["double", "numeric"]),
     rollups=st.lists(st.sampled_from(list(WIDTHS)), unique=True, max_size=4)
     .map(lambda names: sorted(names, key=list(WIDTHS).index))
@@ -127,43 +130,95 @@ stars = st.builds(
 )
 
 
-@contextmanager
-def place_of(level: str, pg_server: PgServer) -> Iterator[Place]:
-    if level == "community":
-        with community_place() as place:
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[Star, Star]:
+    """A set of declarations and another one, which has kept anything from nothing to all of it."""
+    first, other = draw(stars), draw(stars)
+    names = [field.name for field in attrs.fields(Star)]
+    kept = {name: getattr(first, name) for name in draw(st.sets(st.sampled_from(names)))}
+    before = {each.name: each for each in first.rollups}
+    rollups = (
+        before.get(each.name, each) if draw(st.booleans()) else each for each in other.rollups
+    )
+    return first, attrs.evolve(other, **{"rollups": tuple(rollups)} | kept)
+
+
+EXAMPLES = {"embedded": 6, "wasm": 4, "native": 6}
+
+Empty = Callable[[], AbstractContextManager[Place]]
+
+
+@pytest.fixture(params=EXAMPLES)
+def empty(request: pytest.FixtureRequest) -> tuple[Empty, int]:
+    """Gives an empty place on each engine in turn, as often as asked; and how often that may be."""
+
+    def fixture(name: str) -> Any:
+        return request.getfixturevalue(name)
+
+    @contextmanager
+    def embedded() -> Iterator[Place]:
+        server: PgServer = fixture("pg_server")
+        with server.fresh_database() as name:
+            yield Place(url=server.url(name), level="none")
+
+    @contextmanager
+    def wasm() -> Iterator[Place]:
+        with fixture("wasm_server").emptied() as url:
+            yield Place(url=url, level="community")
+
+    @contextmanager
+    def native() -> Iterator[Place]:
+        with fixture("native_server").fresh_database() as url:
+            place = Place(url=url, level="community")
+            place.stop_jobs()
             yield place
-    else:
-        with pg_server.fresh_database() as name:
-            yield Place(url=pg_server.url(name), level=level)
+
+    found = {"embedded": embedded, "wasm": wasm, "native": native}[request.param]
+    return found, EXAMPLES[request.param]
 
 
-@pytest.mark.parametrize("level", ["community", "none"])
-def test_any_declarations_and_any_change(level: str, pg_server: PgServer) -> None:
+def test_any_declarations_and_any_change(empty: tuple[Empty, int]) -> None:
+    """Also with rows, some of them compressed; and up again from nothing gives the same."""
+    fresh, examples = empty
+
     @settings(
-        max_examples=6,
+        max_examples=examples,
         deadline=None,
         database=None,
+        phases=[Phase.generate],  # an example takes a second: a smaller one would take minutes
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    @given(first=stars, second=stars)
-    def cycle(first: Star, second: Star) -> None:
-        with (
-            place_of(level, pg_server) as place,
-            tempfile.TemporaryDirectory() as folder,
-        ):
+    @given(stars=changes(), filled=st.booleans())
+    def cycle(stars: tuple[Star, Star], filled: bool) -> None:
+        first, second = stars
+        with fresh() as place, tempfile.TemporaryDirectory() as folder:
             project = Project(folder=Path(folder), place=place)
             start, final = first.metadata(), second.metadata()
             project.start(start)
             project.check(start)
+            if filled and "none" not in (first.fact, second.fact):
+                hyper = place.level == "community" and first.fact == "hypertable"
+                fill(place, compressed=hyper and first.stored)
             before = catalog(place)
+
             project.revision(final)
             project.upgrade(final)
             project.check(final)
+            after = catalog(place)
+            project.downgrade(start)
+            assert catalog(place) == before
+
+            project.downgrade(start, "base")
+            assert not any(catalog(place).values())
+            project.upgrade(final)
+            assert without_rows(catalog(place)) == without_rows(after)
             project.downgrade(start)
             project.forget()
             project.check(start)
-            assert catalog(place) == before
-            project.downgrade(start, "base")
 
     cycle()
+
+
+def without_rows(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "rows"}
