@@ -16,7 +16,7 @@ from ravenwh.domain.settings import Settings
 from ravenwh.warehouse.engine import make_engine
 from tests.servers import PgServer, throw_away_server
 
-pytest_plugins = ("tests.engines.fixtures", "tests.engines.report")
+pytest_plugins = ("tests.engines.fixtures", "tests.engines.influx", "tests.engines.report")
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRED = frozenset(filter(None, os.environ.get("RAVENWH_TEST_REQUIRE", "").split(",")))

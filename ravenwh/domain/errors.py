@@ -66,11 +66,13 @@ class Rejected(RavenwhError):
     """A row that its sink will never take.
 
     ``code`` is a constant word for counting and filtering (``NOT_FINITE``, ``SERIES_TAKEN``, ...);
-    the text of the exception is the reason for people.
+    the text of the exception is the reason for people. ``place`` is the row's in the batch that was
+    refused for it, None where the sink did not say.
     """
 
-    def __init__(self, reason: str, *, code: str = "REJECTED") -> None:
+    def __init__(self, reason: str, *, code: str = "REJECTED", place: int | None = None) -> None:
         self.code = code
+        self.place = place
         super().__init__(reason)
 
 
@@ -92,11 +94,15 @@ class Unavailable(RavenwhError):
     """Something that is needed is away, and may come back.
 
     ``needs_person`` is true where waiting alone will not mend it (a wrong password, a missing
-    right): the batch is still held, and an alarm is raised.
+    right): the batch is still held, and an alarm is raised. ``retry_after_s`` are the seconds that
+    it asked to be left alone; None where it asked for nothing.
     """
 
-    def __init__(self, reason: str, *, needs_person: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, needs_person: bool = False, retry_after_s: float | None = None
+    ) -> None:
         self.needs_person = needs_person
+        self.retry_after_s = retry_after_s
         super().__init__(reason)
 
 

@@ -112,6 +112,7 @@ def test_every_single_value_can_come_from_the_environment() -> None:
         "RAVENWH_TIMESCALE_SCHEMA": "other",
         "RAVENWH_TIMESCALE_ENGINE": "none",
         "RAVENWH_INFLUX_URL": "https://h",
+        "RAVENWH_INFLUX_COMPRESSION": "gzip",
         "RAVENWH_SERVER_HOST": "127.0.0.2",
         "RAVENWH_FEEDS_DEFAULT_ENDPOINT": "ipc://x",
         "RAVENWH_FEEDS_DEFAULT_MODE": "bind",
@@ -119,6 +120,7 @@ def test_every_single_value_can_come_from_the_environment() -> None:
         "RAVENWH_LOG_LEVEL": "ERROR",
         "RAVENWH_LOG_FORMAT": "json",
         "RAVENWH_BINANCE_KLINES_INTERVAL": "5m",
+        "RAVENWH_BARS_FEED": "default",
     }
     tried = 0
     for table, section in tables(["default"]).items():

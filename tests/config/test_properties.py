@@ -238,4 +238,5 @@ RULES = (
     "which venue_include has too",
     "found nothing, with client_keys",
     "with several client_keys",
+    "a feed of the settings",
 )

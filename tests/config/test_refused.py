@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, str]] = [
     (
         "[jornal]\nkeep_h = 1",
         "jornal (FILE): found an unknown key (did you mean journal?); allowed: timescale, embedded, "
-        "influx, routing, binance_klines, server, feeds, journal, ingest, log",
+        "influx, routing, binance_klines, bars, server, feeds, journal, ingest, log",
     ),
     (
         'log.colour = "red"',
