@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from ravenwh.cli.flood import Flood
 from ravenwh.config import load
 from ravenwh.domain.errors import RavenwhError
 from ravenwh.domain.settings import Log, Settings
@@ -41,7 +42,11 @@ def started(config: Path | None, *, write: Write = sys.stderr.write) -> Settings
 
 
 def configure_log(log: Log, *, write: Write = sys.stderr.write) -> None:
-    """Send the log to standard error, as lines for people or as JSON."""
+    """Send the log to standard error, as lines for people or as JSON.
+
+    Of warnings and errors, 60 lines of a name are written in a minute, and the rest counted.
+    """
+    flood = Flood()
 
     def sink(line: str) -> None:
         write(line)
@@ -49,9 +54,9 @@ def configure_log(log: Log, *, write: Write = sys.stderr.write) -> None:
     logger.enable("ravenwh")
     logger.remove()
     if log.format == "json":
-        logger.add(sink, level=log.level, serialize=True, diagnose=False)
+        logger.add(sink, level=log.level, filter=flood, serialize=True, diagnose=False)
     else:
-        logger.add(sink, level=log.level, format=_text, diagnose=False)
+        logger.add(sink, level=log.level, filter=flood, format=_text, diagnose=False)
 
 
 def _text(record: Record) -> str:
@@ -71,11 +76,15 @@ def collect_seldom() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[object]]) -> int:
+def run_until_stopped(
+    work: Callable[[asyncio.Event], Awaitable[object]],
+    *,
+    at_once: Callable[[], object] = lambda: None,
+) -> int:
     """Run the work until it ends, or SIGTERM or SIGINT asks it to; the exit code.
 
-    The first signal sets the event, the second ends the process at once. An error of ours is
-    logged, and gives its exit code.
+    The first signal sets the event, the second ends the process at once, after ``at_once``, which
+    does not wait. An error of ours is logged, and gives its exit code.
     """
 
     async def run() -> None:
@@ -84,6 +93,7 @@ def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[object]]) -> int
 
         def on_signal(number: int) -> None:
             if stop.is_set():
+                at_once()
                 os._exit(128 + number)
             logger.bind(signal=signal.Signals(number).name).info("STOPPING")
             stop.set()

@@ -14,11 +14,14 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import attrs
+
 from ravenwh.domain.errors import Unavailable
 
-__all__ = ["serve_live", "service_at"]
+__all__ = ["Answer", "page_at", "process_at", "serve_live", "service_at"]
 
 LARGEST_REQUEST = 8192
+LARGEST_ANSWER = 1_048_576
 PATIENCE_S = 5.0
 METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
@@ -83,15 +86,43 @@ def _response(
     ).encode() + body
 
 
-def service_at(host: str, port: int) -> str | None:
-    """The name of the service of ours that answers there (``kline``), or None for a stranger."""
+@attrs.frozen
+class Answer:
+    """What a page of a runner said."""
+
+    status: int
+    body: bytes
+
+
+def page_at(host: str, port: int, path: str) -> Answer | None:
+    """What whoever listens there answers to a GET of the path; None where there is no answer."""
     connection = http.client.HTTPConnection(host, port, timeout=1.0)
     try:
-        connection.request("GET", "/livez")
-        said = json.loads(connection.getresponse().read(LARGEST_REQUEST))
-        name = said["service"]
-    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return Answer(response.status, response.read(LARGEST_ANSWER))
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return name.removeprefix("ravenwh.") if str(name).startswith("ravenwh.") else None
+
+
+def service_at(host: str, port: int) -> str | None:
+    """The name of the service of ours that answers there (``kline``), or None for a stranger."""
+    name = str(_identity(host, port).get("service", ""))
+    return name.removeprefix("ravenwh.") if name.startswith("ravenwh.") else None
+
+
+def process_at(host: str, port: int) -> int | None:
+    """The process id of the service of ours that answers there, or None for a stranger."""
+    pid = _identity(host, port).get("pid")
+    return pid if isinstance(pid, int) else None
+
+
+def _identity(host: str, port: int) -> dict[str, object]:
+    answer = page_at(host, port, "/livez")
+    try:
+        said = json.loads(answer.body) if answer is not None else None
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
