@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ from ravenwh.domain.errors import (
     UnknownSymbol,
 )
 from ravenwh.journal import Store
+from ravenwh.journal import checkpoints as checkpoints_module
+from ravenwh.journal import chunks as chunks_module
+from ravenwh.journal import file as file_module
 from ravenwh.journal import store as store_module
 from ravenwh.journal.file import File
 from ravenwh.ports import Frame
@@ -135,13 +139,19 @@ def test_a_dead_letter_is_kept_once_with_its_reason(path: Path) -> None:
 CHILD = """
     import sys
     from pathlib import Path
-    from ravenwh.journal import Store
-    from ravenwh.ports import Frame
+    from ravenwh.journal import Store, checkpoints
+    from ravenwh.ports import Frame, Gap
+    checkpoints.EVERY = 1  # so that it is killed in them, too
     store = Store(Path(sys.argv[1]))
     number = store.last
     while True:
         number += 1
-        assert store.append([Frame("f", b"t", b"", str(number).encode(), number)]) == number
+        frame = Frame("f", b"t", b"", str(number).encode().ljust(20_000), number)
+        topic = b"%d" % (number % 50)
+        gap = Gap(feed="f", topic=topic, epoch=number, first_seq=1, last_seq=1, missing=1,
+                  reason="r", detected_at=1)
+        position = {("f", b"t"): (1, number)}
+        assert store.append([frame], positions=position, gaps=[gap]) == number
         print(number, flush=True)
 """
 
@@ -162,13 +172,17 @@ def test_every_append_that_returned_is_there_after_kill_9(path: Path) -> None:
         told = int(rest[-1]) if rest and rest[-1] else told
         store = Store(path)
         entries = store.read(0, told + 10, ALL)
+        assert store.positions() == {("f", b"t"): (1, len(entries))}
+        assert sum(gap.missing or 0 for _, gap in store.gaps()) == len(entries)
         store.close()
         assert [seq for seq, _ in entries] == list(range(1, len(entries) + 1))
         assert len(entries) >= told
         assert all(int(one.payload) == seq for seq, one in entries)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["append", "acknowledge", "reopen"]), st.integers(1, 5)),
@@ -197,16 +211,48 @@ def test_it_behaves_as_a_list_with_a_mark(
     store.close()
 
 
-def test_a_read_stops_at_its_bytes_and_gives_one_entry_at_least(path: Path) -> None:
+@pytest.mark.parametrize("is_recent", [True, False])
+def test_a_read_stops_at_its_bytes_and_gives_one_entry_at_least(
+    path: Path, is_recent: bool
+) -> None:
     store = Store(path)
     store.append([frame(n, 1000) for n in range(1, 5)])
     store.append([frame(n, 1000) for n in range(5, 9)])
+    if not is_recent:
+        store.close()
+        store = Store(path)
     size = frame(1, 1000).size
-    assert [seq for seq, _ in store.read(0, 100, 6 * size)] == [1, 2, 3, 4, 5, 6]
+    assert [seq for seq, _ in store.read(0, 100, 6 * size - 1)] == [1, 2, 3, 4, 5]
+    assert [seq for seq, _ in store.read(1, 100, 5 * size)] == [2, 3, 4, 5, 6]
+    assert [seq for seq, _ in store.read(0, 4, ALL)] == [1, 2, 3, 4]
+    assert [seq for seq, _ in store.read(0, 6, ALL)] == [1, 2, 3, 4, 5, 6]
     assert [seq for seq, _ in store.read(2, 100, 3 * size - 1)] == [3, 4]
     assert [seq for seq, _ in store.read(2, 3, ALL)] == [3, 4, 5]
     assert [seq for seq, _ in store.read(6, 100, 1)] == [7]
     assert [seq for seq, _ in store.read(7, 100, -5)] == [8]
+    assert store.read(8, 100, ALL) == []
+    assert store.read(0, 100, ALL) == [(n, frame(n, 1000)) for n in range(1, 9)]
+    store.close()
+
+
+def test_what_is_read_is_the_same_from_memory_and_from_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks_module, "RECENT_BYTES", 5_000)
+    store = Store(path, keep_s=3600)
+    cursor = 0
+    for number in range(1, 200):
+        store.append([frame(2 * number - 1, 400), frame(2 * number, 400)])
+        if number % 7 == 0:  # now up to date, now far behind
+            for seq, one in store.read(cursor, 9 + number % 5, ALL):
+                cursor += 1
+                assert (seq, one) == (cursor, frame(cursor, 400))
+            store.acknowledge(cursor)
+    while entries := store.read(cursor, 5, ALL):
+        assert entries == [(n, frame(n, 400)) for n in range(cursor + 1, cursor + 1 + len(entries))]
+        cursor = entries[-1][0]
+    assert cursor == 398
+    assert [seq for seq, _ in store.read(0, 3, ALL)] == [1, 2, 3]
     store.close()
 
 
@@ -237,7 +283,7 @@ def test_a_full_disk_is_a_full_journal_and_goes_on_with_room(path: Path) -> None
         store.put([((1, frame(1, 100_000)), DecodeError("no"))])
     pages(store, 100)
     assert store.append([frame(2, 100_000)]) == 2
-    assert [seq for seq, _ in store.read(0, 10, ALL)] == [2]
+    assert [seq for seq, _ in store.read(1, 10, ALL)] == [2]
     store.close()
 
 
@@ -314,6 +360,23 @@ def test_a_disk_that_others_fill_to_the_brim(small_disk: Path) -> None:
         assert len(store.dead_letters()) == 1
 
 
+def test_the_log_stays_short_though_nobody_pauses(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints_module, "EVERY", 1 << 20)
+    monkeypatch.setattr(checkpoints_module, "MOST", 4 << 20)
+    store = Store(path, max_bytes=4 << 20)
+    log = path.with_name(f"{path.name}-wal")
+    for number in range(1, 1001):
+        store.append([now(100_000)])
+        store.acknowledge(number)
+    assert log.stat().st_size < 16 << 20
+    assert {thread.name for thread in threading.enumerate()} >= {"journal-checkpoints"}
+    store.close()
+    assert "journal-checkpoints" not in {thread.name for thread in threading.enumerate()}
+    assert not log.exists()
+
+
 def test_a_commit_that_fails_is_rolled_back_and_tells_its_cause(path: Path) -> None:
     file = File(path)
     file.db.execute("PRAGMA foreign_keys = ON")
@@ -346,22 +409,69 @@ def test_an_acknowledgement_costs_the_same_whatever_is_kept(path: Path) -> None:
     store.close()
 
 
+def aged(path: Path, hours: float) -> None:
+    """As if all that was acknowledged up to now had been so many hours earlier."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE mark SET at = at - ?", (int(hours * 3600 * 1e9),))
+
+
+def test_frames_are_kept_from_when_they_were_acknowledged(path: Path) -> None:
+    store = Store(path, keep_s=3600)
+    store.append([frame(1)])  # received in 1970: the database was away for long
+    store.acknowledge(1)
+    store.close()
+    aged(path, 0.9)
+    store = Store(path, keep_s=3600)
+    store.append([frame(2)])
+    store.acknowledge(2)
+    assert [seq for seq, _ in store.read(0, 10, ALL)] == [1, 2]
+    store.close()
+    aged(path, 0.2)
+    store = Store(path, keep_s=3600)
+    store.acknowledge(2)
+    assert [seq for seq, _ in store.read(0, 10, ALL)] == [2]
+    assert store.bytes == store._file.one("SELECT sum(bytes) FROM chunk")
+    store.close()
+
+
 def test_old_frames_are_removed_in_portions(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "EXPIRED_CHUNKS", 3)
     store = Store(path, keep_s=3600)
     for number in range(10):
-        store.append([frame(number)])  # of 1970
-    store.append([now(10)])
+        store.append([frame(number)])
+    store.acknowledge(10)
+    store.close()
+    aged(path, 2)
+    store = Store(path, keep_s=3600)
+    store.append([frame(11)])
     left = []
     for _ in range(5):
         store.acknowledge(11)
         left.append(store._file.one("SELECT count(*) FROM chunk"))
     assert left == [8, 5, 2, 1, 1]
     assert store.bytes == store._file.one("SELECT sum(bytes) FROM chunk")
-    store.append([frame(12)])
-    store.acknowledge(12)  # not looked for again so soon
-    assert store._file.one("SELECT count(*) FROM chunk") == 2
     store.close()
+
+
+def test_the_room_of_an_outage_goes_back_to_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "SPARE", 1 << 20)
+    monkeypatch.setattr(file_module, "GIVEN_BACK", 1 << 18)
+    store = Store(path)
+    for _ in range(200):
+        store.append([now(100_000)])
+    most = store._file.one("PRAGMA page_count")
+    store.acknowledge(store.last)
+    sizes = [store._file.one("PRAGMA page_count")]
+    while sizes[-1] * file_module.PAGE_SIZE > 2 << 20:
+        store.append([now(10)])
+        store.acknowledge(store.last)
+        sizes.append(store._file.one("PRAGMA page_count"))
+        assert 0 < sizes[-2] - sizes[-1] <= (1 << 18) // file_module.PAGE_SIZE, sizes
+    assert most * file_module.PAGE_SIZE > 20_000_000
+    store.close()
+    assert path.stat().st_size <= 2 << 20
 
 
 def test_what_is_held_back_is_what_the_last_acknowledgement_said(path: Path) -> None:

@@ -15,7 +15,16 @@ from ravenwh.domain.settings.option import Rule, Section, option, optional
 from ravenwh.domain.settings.problem import Problem
 from ravenwh.domain.settings.routing import PAIR, VENUE
 
-__all__ = ["BinanceKlines", "Ingest", "Journal", "Log"]
+__all__ = ["SYMBOLS", "BinanceKlines", "Ingest", "Journal", "Log"]
+
+SYMBOLS = Texts(
+    item=Text(
+        pattern=rf"\*|{PAIR.pattern}|[^\s/*:\x00-\x1f\x7f]{{1,80}}",
+        rule='COIN/QUOTE ("BTC/USDT"), a venue\'s symbol ("BTCUSDT"), or "*" for all',
+    ),
+    least=1,
+    single=True,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -28,14 +37,7 @@ class BinanceKlines(Section):
         help="The venues whose klines are written.",
     )
     symbols: tuple[str, ...] = option(
-        Texts(
-            item=Text(
-                pattern=rf"\*|{PAIR.pattern}|[^\s/*:\x00-\x1f\x7f]{{1,80}}",
-                rule='COIN/QUOTE ("BTC/USDT"), a venue\'s symbol ("BTCUSDT"), or "*" for all',
-            ),
-            least=1,
-            single=True,
-        ),
+        SYMBOLS,
         default=("*",),
         help="The symbols whose klines are written.",
         example=["BTC/USDT", "ETH/USDT"],
@@ -69,6 +71,12 @@ class Journal(Section):
         default=48,
         unit="hours",
         help="How long written frames are kept to replay them into a restored database.",
+    )
+    max_dead_bytes: int = option(
+        Whole(least=1_048_576, most=1_099_511_627_776),
+        default=268_435_456,
+        unit="bytes",
+        help="The most that the dead letters of one runner take; beyond it old ones give way.",
     )
 
 
