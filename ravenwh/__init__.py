@@ -23,7 +23,8 @@ from ravenwh.domain.series import Series
 
 if TYPE_CHECKING:
     from ravenwh.app.reading import connect
-    from ravenwh.warehouse.read import Frames, Warehouse
+    from ravenwh.warehouse.frames import Frames
+    from ravenwh.warehouse.read import Warehouse
 
     __version__: str
 
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Frames": "ravenwh.warehouse.read",
+    "Frames": "ravenwh.warehouse.frames",
     "Warehouse": "ravenwh.warehouse.read",
     "connect": "ravenwh.app.reading",
 }

@@ -19,10 +19,11 @@ from ravenwh.schema.dimensions import (
     Quote,
     Symbol,
 )
-from ravenwh.schema.facts import KLINES, SOURCES, Kline, SeriesFact
+from ravenwh.schema.facts import BARS, KLINES, SOURCES, Kline, SeriesFact
 from ravenwh.schema.operations import FEED_GAPS, REFRESH_DUE, FeedGap, RefreshDue
 
 __all__ = [
+    "BARS",
     "DIMENSIONS",
     "FEED_GAPS",
     "HOME_SCHEMA",

@@ -7,6 +7,7 @@ finished table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from ravenwh.schema.base import HOME_SCHEMA, Base
 from ravenwh.schema.dimensions import Coin, Exchange, Interval, Quote, one_of
 from ravenwh.timescale import Columnstore, Distributed, Hypertable
 
-__all__ = ["KLINES", "SOURCES", "Kline", "SeriesFact"]
+__all__ = ["BARS", "KLINES", "SOURCES", "BarFact", "Kline", "SeriesFact"]
 
 IDS = ("coin_id", "quote_id", "exchange_id", "interval_id")
 """The series of a row."""
@@ -172,3 +173,11 @@ class OpenInterest(SeriesFact, Base):
 
 
 KLINES: sa.Table = Base.metadata.tables[f"{HOME_SCHEMA}.{Kline.__tablename__}"]
+
+BARS: Mapping[str, sa.Table] = {
+    model.__tablename__.removeprefix("fact__"): Base.metadata.tables[
+        f"{HOME_SCHEMA}.{model.__tablename__}"
+    ]
+    for model in (TickImbalance, TickRun, VolumeImbalance, Vpin)
+}
+"""The facts of bars: ``tick_imbalance``, ``tick_run``, ``volume_imbalance``, ``vpin``."""

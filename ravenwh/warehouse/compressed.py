@@ -24,9 +24,8 @@ it finds what it replaces through the unique index.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -37,7 +36,7 @@ from ravenwh.warehouse.errors import state_of
 __all__ = ["by_series_and_day", "is_over_limit", "lift_limit"]
 
 RowT = TypeVar("RowT")
-Key = tuple[tuple[int, ...], datetime]  # ids of the series, open_time
+Key = tuple[Any, ...]  # ids of the series, open_time, what else is of the key
 
 OVER_LIMIT = "53400"  # configuration_limit_exceeded
 

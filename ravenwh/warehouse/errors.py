@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from ravenwh.domain.errors import RavenwhError, Rejected, SchemaMismatch, TooLarge, Unavailable
 
-__all__ = ["BY_STATE", "by_state", "state_of", "translate", "translated"]
+__all__ = ["BY_STATE", "by_state", "row_of", "state_of", "translate", "translated"]
 
 Action = type[RavenwhError]
+
+# what the server writes in its detail; keys come first in our tables, and have no commas in them
+_WHOLE_ROW = re.compile(r"Failing row contains \((.*)\)\.", re.DOTALL)
+_KEY = re.compile(r"Key \((.*?)\)=\((.*)\) already exists\.", re.DOTALL)
 
 BY_STATE: dict[str, Action] = {
     # classes (the first two characters), https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -63,6 +68,20 @@ def state_of(error: Exception) -> str:
     """The SQLSTATE that the server gave; empty where it said nothing."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return str(getattr(original, "sqlstate", None) or "")
+
+
+def row_of(error: DBAPIError, columns: Sequence[str]) -> dict[str, str]:
+    """The row of a table with these columns that the server refused: values as text, by name.
+
+    Of a row that breaks a check it tells all of them, of one that is not unique those that should
+    be; empty where it tells none, as of a value that is no value.
+    """
+    detail = str(getattr(getattr(error.orig, "__cause__", None), "detail", None) or "")
+    if whole := _WHOLE_ROW.match(detail):
+        return dict(zip(columns, whole[1].split(", "), strict=False))
+    if key := _KEY.match(detail):
+        return dict(zip(key[1].split(", "), key[2].split(", "), strict=False))
+    return {}
 
 
 def translate(error: Exception) -> RavenwhError:

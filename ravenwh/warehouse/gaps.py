@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import attrs
 import sqlalchemy as sa
@@ -16,6 +17,9 @@ from ravenwh.schema import FEED_GAPS
 from ravenwh.warehouse.errors import translated
 
 __all__ = ["FeedGaps"]
+
+LONGEST = 400  # characters of a topic, which an index takes whatever they are
+LARGEST = 2**63 - 1
 
 KEY = ("feed", "topic", "epoch", "first_seq", "start_time")
 """What tells two gaps apart: the columns of the table's unique constraint, nulls being equal."""
@@ -74,11 +78,19 @@ class FeedGaps:
 def _row(gap: Gap) -> dict[str, Any]:
     row: dict[str, Any] = attrs.asdict(gap)
     row["topic"] = _text(gap.topic)
+    row["missing"] = None if gap.missing is None else min(gap.missing, LARGEST)
     for name in ("start_time", "end_time", "detected_at", "repaired_at"):
         row[name] = None if row[name] is None else from_ns(row[name])
     return row
 
 
 def _text(topic: bytes) -> str:
-    """A topic as the table takes it; what is not UTF-8, or no text, is shown by escapes."""
-    return topic.decode("utf-8", "backslashreplace").rstrip(" ").replace("\x00", "\\x00")
+    """A topic as the table and its index take it.
+
+    What is not UTF-8, or no text, is shown by escapes; what is too long for any name is cut, and
+    told apart by a checksum.
+    """
+    text = topic.decode("utf-8", "backslashreplace").rstrip(" ").replace("\x00", "\\x00")
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} ({len(topic)} bytes, {crc32(topic):08x})"

@@ -6,7 +6,7 @@ for their time. Where it gives two answers, the rows themselves decide whether t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ import attrs
 import sqlalchemy as sa
 
 from ravenwh.domain.series import Series
-from ravenwh.schema import KLINES, SYMBOLS
+from ravenwh.schema import SYMBOLS
 
 __all__ = ["Claim", "Contest", "Span", "claims_of", "contests", "multiplier", "spans"]
 
@@ -41,7 +41,7 @@ class Claim:
         return f"{self.symbol} (multiplier {self.multiplier:.12g}{gone})"
 
 
-def claims_of(ids: dict[str, int]) -> sa.Select[*tuple[object, ...]]:
+def claims_of(ids: Mapping[str, int]) -> sa.Select[*tuple[object, ...]]:
     """The query for the claims on a series: first who is in the register, then who left it last."""
     column = SYMBOLS.c
     return (
@@ -63,10 +63,9 @@ class Span:
     end: datetime | None
     claims: tuple[Claim, ...]
 
-    @property
-    def covers(self) -> sa.ColumnElement[bool]:
-        """Whether a row's open_time lies in it."""
-        at = KLINES.c.open_time
+    def covers(self, fact: sa.Table) -> sa.ColumnElement[bool]:
+        """Whether the open_time of a row of the fact lies in it."""
+        at = fact.c.open_time
         return sa.and_(
             sa.true() if self.start is None else at >= self.start,
             sa.true() if self.end is None else at < self.end,
@@ -87,15 +86,15 @@ def spans(claims: Sequence[Claim]) -> list[Span]:
     ]
 
 
-def multiplier(parts: Sequence[Span]) -> sa.ColumnElement[float] | None:
-    """The multiplier of a row by its open_time; None where it is 1 throughout."""
+def multiplier(parts: Sequence[Span], fact: sa.Table) -> sa.ColumnElement[float] | None:
+    """The multiplier of a row of the fact by its open_time; None where it is 1 throughout."""
     values = [part.claims[0].multiplier for part in parts if part.claims]
     if set(values) <= {1.0}:
         return None
     if len(set(values)) == 1:
         return sa.literal(values[0], sa.Double())
     whens: list[tuple[sa.ColumnElement[bool], sa.ColumnElement[float]]] = [
-        (part.covers, sa.literal(value, sa.Double()))
+        (part.covers(fact), sa.literal(value, sa.Double()))
         for part, value in zip(parts, values, strict=True)
     ]
     return sa.case(*whens)
@@ -109,15 +108,14 @@ class Contest:
     preferred: Claim
     other: Claim
 
-    @property
-    def rows(self) -> sa.ColumnElement[bool]:
+    def rows(self, fact: sa.Table) -> sa.ColumnElement[bool]:
         """Which rows may be the other's: those that were there before it was soft-deleted.
 
         What came later cannot be its own, as it had left the register.
         """
         if self.other.deleted_date is None:
-            return self.span.covers
-        return sa.and_(self.span.covers, KLINES.c.ingested_at <= self.other.deleted_date)
+            return self.span.covers(fact)
+        return sa.and_(self.span.covers(fact), fact.c.ingested_at <= self.other.deleted_date)
 
     def told(self, series: Series) -> str:
         """What is wrong, and what to do."""
@@ -125,7 +123,7 @@ class Contest:
         older = f'"{series.coin}-OLD/{series.quote}" = {{ {series.exchange} = {{ '
         newer = f'"{name}" = {{ {series.exchange} = {{ '
         return (
-            f"{name} on {series.exchange}: {self.preferred} and {self.other} both claim the klines "
+            f"{name} on {series.exchange}: {self.preferred} and {self.other} both claim the rows "
             f"{self._when()}, so it is not known by which multiplier they are to be read. Read "
             "with raw=True for the numbers as they are stored; or say in routing.symbol_map when "
             f"each of the two held: {older}{_entry(series.coin, self.other)}, delisted_at = <when "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from difflib import get_close_matches
-from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +16,24 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from ravenwh.domain.errors import RavenwhError, Refused, UnknownName
+from ravenwh.domain.profile import kind_of
 from ravenwh.domain.series import Series
+from ravenwh.domain.when import When, bound
 from ravenwh.schema import DIMENSIONS, HOME_SCHEMA, KLINES
+from ravenwh.warehouse.bars import BAR_FACTS, BarFact
 from ravenwh.warehouse.errors import by_state
+from ravenwh.warehouse.frames import Frames, need, told_in
 from ravenwh.warehouse.multipliers import Claim, claims_of, contests, multiplier, spans
-from ravenwh.warehouse.when import When, bound
+from ravenwh.warehouse.selection import Selection
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
     import pyarrow
 
-__all__ = ["Frames", "Warehouse"]
+__all__ = ["Warehouse"]
 
-PRICES = ("open", "high", "low", "close")
-COINS = ("volume", "taker_buy_volume")
-PROVENANCE = ("event_time", "source", "ingested_at", "revised_at")
+INTERVAL = next(d.table for d in DIMENSIONS if d.name == "interval")
+
+KLINE_COINS = ("volume", "taker_buy_volume")
 
 AT_CONNECT = {
     r"authentication failed|no password supplied|password file": "28P01",
@@ -39,34 +41,6 @@ AT_CONNECT = {
     r"FATAL: +database .* does not exist": "3D000",
 }
 """What a server says to who connects, and its SQLSTATE, which libpq does not tell for that."""
-
-
-@attrs.frozen(kw_only=True)
-class Frames:
-    """A read that is not run yet: ask it for the kind of frame you work with.
-
-    Each call runs the query again. ``open_time`` is aware UTC, rows are sorted by it.
-    """
-
-    series: Series
-    _run: Callable[[], pyarrow.Table]
-
-    def arrow(self) -> pyarrow.Table:
-        """A pyarrow Table; ``open_time`` is timestamp[us, UTC]."""
-        return self._run()
-
-    def polars(self) -> polars.DataFrame:
-        """A polars DataFrame; ``open_time`` is Datetime("us", "UTC")."""
-        frame: polars.DataFrame = _need("polars").from_arrow(self._run())
-        return frame
-
-    def pandas(self) -> pandas.DataFrame:
-        """A pandas DataFrame, indexed by ``open_time``; counts are Int64, so that null stays."""
-        pd, pa = _need("pandas"), _need("pyarrow")
-        table = self._run()
-        mapping = {pa.int64(): pd.Int64Dtype()}
-        frame: pandas.DataFrame = table.to_pandas(types_mapper=mapping.get)
-        return frame.set_index("open_time")
 
 
 class Warehouse:
@@ -114,15 +88,57 @@ class Warehouse:
         known by which of two multipliers rows are to be read.
         """
         series = Series(coin=coin, quote=quote, exchange=exchange, interval=interval)
-        begin, before = bound(start, "start"), bound(end, "end")
-        if begin is not None and before is not None and before < begin:
-            raise Refused(f"end {before.isoformat()} lies before start {begin.isoformat()}")
+        begin, before = _range(start, end)
 
         def run() -> pyarrow.Table:
-            ids = self._ids(series)
-            within = _within(ids, begin, before)
-            by = None if raw else self._multiplier(series, ids, within)
-            return self._fetch(_klines(within, by, provenance=provenance))
+            selection = Selection(
+                table=KLINES,
+                ids=self._ids(series),
+                begin=begin,
+                before=before,
+                in_coins=KLINE_COINS,
+            )
+            by = None if raw else self._multiplier(series, selection)
+            return self._fetch(selection.query(by, provenance=provenance))
+
+        return Frames(series=series, run=run)
+
+    def bars(
+        self,
+        kind: str,
+        coin: str,
+        quote: str,
+        exchange: str,
+        profile: str,
+        start: When = None,
+        end: When = None,
+        *,
+        raw: bool = False,
+        provenance: bool = False,
+    ) -> Frames:
+        """The bars of a profile with ``start <= open_time < end``, oldest first.
+
+        ``kind`` is tick_imbalance, tick_run, volume_imbalance or vpin; bounds, multipliers and
+        ``provenance`` are as in :meth:`klines`. ``bar_seq`` numbers, from 0, the bars that open at
+        one time. The name of the profile, its parameters and their hash are in the metadata of the
+        frame: ``profile``, ``parameters``, ``parameters_hash``. Raises UnknownName as
+        :meth:`klines`, and Refused for a profile of another kind.
+        """
+        fact = _fact_of(kind, profile)
+        series = Series(coin=coin, quote=quote, exchange=exchange, interval=profile)
+        begin, before = _range(start, end)
+
+        def run() -> pyarrow.Table:
+            selection = Selection(
+                table=fact.table,
+                ids=self._ids(series),
+                begin=begin,
+                before=before,
+                in_coins=("volume", *fact.in_coins),
+            )
+            by = None if raw else self._multiplier(series, selection)
+            table = self._fetch(selection.query(by, provenance=provenance))
+            return told_in(table, profile=profile, **self._parameters(selection))
 
         return Frames(series=series, run=run)
 
@@ -161,16 +177,27 @@ class Warehouse:
             hint = "there is none at all: run python -m runners.init, then a runner"
         return f"{dimension} {name!r} is not in the mart; {hint}"
 
-    def _multiplier(
-        self, series: Series, ids: dict[str, int], within: sa.ColumnElement[bool]
-    ) -> sa.ColumnElement[float] | None:
+    def _parameters(self, selection: Selection) -> dict[str, Any]:
+        """What the mart says of a profile."""
+        row = INTERVAL.c
+        asked = sa.select(row.parameters_hash, sa.cast(row.parameters, sa.Text()).label("text"))
+        found = self._fetch(asked.where(row.interval_id == selection.ids["interval"]))
+        (told,) = found.to_pylist()
+        return {
+            "parameters": json.loads(told["text"] or "null"),
+            "parameters_hash": told["parameters_hash"],
+        }
+
+    def _multiplier(self, series: Series, selection: Selection) -> sa.ColumnElement[float] | None:
         """What prices are divided by, if by anything; Refused where rows leave that in doubt."""
-        parts = spans([Claim(**row) for row in self._fetch(claims_of(ids)).to_pylist()])
+        claims = self._fetch(claims_of(selection.ids)).to_pylist()
+        parts = spans([Claim(**row) for row in claims])
+        fact = selection.table
         for contest in contests(parts):
-            doubtful = sa.select(sa.exists().where(within, contest.rows).label("any"))
-            if self._fetch(doubtful)["any"][0].as_py():
+            doubt = sa.select(sa.exists().where(selection.rows, contest.rows(fact)).label("any"))
+            if self._fetch(doubt)["any"][0].as_py():
                 raise Refused(contest.told(series))
-        return multiplier(parts)
+        return multiplier(parts, fact)
 
     def _fetch(self, statement: sa.Executable) -> pyarrow.Table:
         """Run a statement whose values are all numbers, times, or quoted by SQLAlchemy."""
@@ -184,7 +211,7 @@ class Warehouse:
         )
         if self._closed:
             raise Refused("this warehouse is closed: open another one with ravenwh.connect()")
-        manager = _need("adbc_driver_manager")
+        manager = need("adbc_driver_manager")
         try:
             with self._cursor() as cursor:
                 cursor.execute(text)
@@ -196,7 +223,7 @@ class Warehouse:
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
         if self._connection is None:
-            self._connection = _need("adbc_driver_postgresql.dbapi").connect(
+            self._connection = need("adbc_driver_postgresql.dbapi").connect(
                 self._uri if isinstance(self._uri, str) else self._uri(), autocommit=True
             )
         with self._connection.cursor() as cursor:
@@ -231,14 +258,22 @@ class Warehouse:
         return f"<Warehouse {self._schema}>"
 
 
-def _need(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise Refused(
-            f"reading needs {error.name}, which is not installed: "
-            "python -m pip install 'ravenwh[frames]'"
-        ) from error
+def _range(start: When, end: When) -> tuple[datetime | None, datetime | None]:
+    begin, before = bound(start, "start"), bound(end, "end")
+    if begin is not None and before is not None and before < begin:
+        raise Refused(f"end {before.isoformat()} lies before start {begin.isoformat()}")
+    return begin, before
+
+
+def _fact_of(kind: str, profile: str) -> BarFact:
+    """The fact of a kind of bars, which the profile must be of."""
+    facts = {fact.name: fact for fact in BAR_FACTS.values()}
+    if kind not in facts:
+        raise Refused(f"kind: found {kind!r}, allowed are {', '.join(facts)}")
+    own = BAR_FACTS.get(kind_of(profile)) if isinstance(profile, str) else None
+    if own is not None and own is not facts[kind]:
+        raise Refused(f"profile {profile} makes bars of the kind {own.name}, not {kind}")
+    return facts[kind]
 
 
 def _translate(error: Any) -> RavenwhError:
@@ -254,35 +289,3 @@ def _storable(name: object) -> bool:
 
 def _impossible(dimension: str, name: object) -> str:
     return f"{dimension} {name!r} is not in the mart, and cannot be: a name is printable text"
-
-
-def _within(
-    ids: dict[str, int], begin: datetime | None, before: datetime | None
-) -> sa.ColumnElement[bool]:
-    """Which rows are asked for."""
-    fact = KLINES.c
-    wanted = [fact[f"{name}_id"] == ids[name] for name in ids]
-    if begin is not None:
-        wanted.append(fact.open_time >= begin)
-    if before is not None:
-        wanted.append(fact.open_time < before)
-    return sa.and_(*wanted)
-
-
-def _klines(
-    within: sa.ColumnElement[bool], by: sa.ColumnElement[float] | None, *, provenance: bool
-) -> sa.Select[*tuple[Any, ...]]:
-    """The query for a series; ``by`` is the multiplier, if it is not 1."""
-    keys = {d.id.name for d in DIMENSIONS}
-    columns: list[sa.ColumnElement[Any]] = []
-    for column in KLINES.columns:
-        name = column.name
-        if name in keys or (name in PROVENANCE and not provenance):
-            continue
-        if by is not None and name in PRICES:
-            columns.append((column / by).label(name))
-        elif by is not None and name in COINS:
-            columns.append((column * by).label(name))
-        else:
-            columns.append(column)
-    return sa.select(*columns).where(within).order_by(KLINES.c.open_time)

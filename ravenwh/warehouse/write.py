@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -15,21 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ravenwh.domain.errors import RavenwhError, Rejected, SeriesTaken, Unavailable
 from ravenwh.domain.instrument import Instrument
-from ravenwh.domain.interval import INTERVALS
+from ravenwh.domain.interval import Interval
 from ravenwh.domain.messages import Candle
+from ravenwh.domain.profile import BarProfile, Parameters, interval_of
 from ravenwh.domain.register import Register
 from ravenwh.ports import WriteResult
 from ravenwh.schema import DIMENSIONS
 from ravenwh.warehouse.compressed import by_series_and_day, is_over_limit, lift_limit
 from ravenwh.warehouse.dimensions import name_instruments, register, resolve
 from ravenwh.warehouse.due import Notes
-from ravenwh.warehouse.errors import translated
+from ravenwh.warehouse.errors import row_of, translate, translated
+from ravenwh.warehouse.profiles import other_parameters, resolve_profiles
 from ravenwh.warehouse.upsert import BELOW_ALL, Upsert
 
 __all__ = ["FactSink"]
 
 MessageT = TypeVar("MessageT", bound=Candle)
-Key = tuple[int, str]  # identity of the register's instrument, interval
+Key = tuple[int, str, str | None]
+"""Identity of the register's instrument, interval, and the hash of its parameters if it has any."""
+
 Ids = tuple[int, ...]  # coin, quote, exchange, interval
 
 REMEMBERED = 65_536
@@ -45,8 +49,14 @@ class _Series:
 
     instrument: Instrument
     ids: Ids = ()
-    taken: SeriesTaken | None = None
+    refused: Rejected | None = None
+    parameters: Parameters | None = None
+    """Those of a profile, as the mart has them."""
 
+
+Valued = tuple[int, Key, Candle, Instrument, tuple[Any, ...]]
+"""A message that can be a row: its place in the batch, the series' key, what its symbol stands for,
+and the row's values."""
 
 ALIVE = sa.select(
     *(
@@ -67,9 +77,10 @@ ALIVE = sa.select(
 class FactSink(Generic[MessageT]):
     """Writes messages of one kind into one fact.
 
-    ``to_values`` gives the row of a message without its ids: open_time, the values in the table's
-    order, event_time; it raises Rejected. ``source`` is what the rows' provenance says. ``notes``
-    keep the days whose rollups wait for a refresh, where there are refresh policies.
+    ``to_values`` gives the row of a message without its ids: open_time and what else is of the key,
+    the values in the table's order, event_time; it raises Rejected. ``source`` is what the rows'
+    provenance says. ``notes`` keep the days whose rollups wait for a refresh, where there are
+    refresh policies.
     """
 
     engine: AsyncEngine
@@ -85,88 +96,111 @@ class FactSink(Generic[MessageT]):
 
         It is one transaction, or, where that decompresses too much, one for each series and day of
         the batch. If then a later one fails, the earlier ones stay: written again they are
-        unchanged, and are counted as that.
+        unchanged, and are counted as that. Raises Rejected where the database refuses a row, with
+        its place if it says which one.
         """
+        rejected: list[tuple[int, RavenwhError]] = []
+        valued = self._valued(messages, rejected)
         written = 0
         with translated():
             async with self.engine.connect() as connection:
-                instruments = self._instruments(messages)
                 for _ in range(3):
-                    await self._look_up(connection, messages, instruments)
-                    batch = self._fold(messages, instruments)
+                    refused = await self._look_up(connection, valued)
+                    batch = self._fold(valued, refused)
                     batch.written = written
-                    if await self._commit_in_parts(connection, batch):
-                        return batch.result()
+                    try:
+                        committed = await self._commit_in_parts(connection, batch)
+                    except DBAPIError as error:
+                        raise self._refused(error, batch, valued) from error
+                    if committed:
+                        return batch.result(rejected)
                     written = batch.written
                     self._series.clear()  # a dimension row was deleted: look all of them up again
         raise Unavailable("dimension rows are being deleted while they are written to")
 
-    def _instruments(self, messages: Sequence[MessageT]) -> list[Instrument | Rejected]:
-        """What the symbol of each message stands for, or why it stands for nothing."""
-        instrument_of = self.register.series_instrument
-        found: list[Instrument | Rejected] = []
-        for message in messages:
+    def _valued(
+        self, messages: Sequence[MessageT], rejected: list[tuple[int, RavenwhError]]
+    ) -> list[Valued]:
+        """What the symbols stand for, and the rows; why some messages have none."""
+        instrument_of, to_values = self.register.series_instrument, self.to_values
+        found: list[Valued] = []
+        for index, message in enumerate(messages):
             try:
-                found.append(instrument_of(message.venue, message.symbol, message.open_time))
+                instrument = instrument_of(message.venue, message.symbol, message.open_time)
+                values = to_values(message, instrument)
             except Rejected as error:
-                found.append(error)
+                rejected.append((index, error))
+                continue
+            key = (id(instrument), message.interval, message.parameters_hash)
+            found.append((index, key, message, instrument, values))
         return found
 
     async def _look_up(
-        self,
-        connection: AsyncConnection,
-        messages: Sequence[MessageT],
-        instruments: Sequence[Instrument | Rejected],
-    ) -> None:
-        """Ids of the series that are new here, in a transaction of their own."""
+        self, connection: AsyncConnection, valued: Iterable[Valued]
+    ) -> dict[Key, Rejected]:
+        """Ids of the series that are new here, in a transaction of their own.
+
+        What is refused only until a message tells more is given back, and not remembered.
+        """
         series = self._series
         if len(series) > REMEMBERED:
             series.clear()
-        new: dict[Key, Instrument] = {}
-        for message, instrument in zip(messages, instruments, strict=True):
-            key = (id(instrument), message.interval)
-            if key in series or message.interval not in INTERVALS:
-                continue
-            if isinstance(instrument, Instrument):
-                new[key] = instrument
+        new: dict[Key, tuple[Instrument, Interval | BarProfile]] = {}
+        silent: set[Key] = set()  # named by messages that do not tell the parameters
+        for _, key, message, instrument, _ in valued:
+            if key not in series and (key not in new or key in silent):
+                new[key] = (instrument, interval_of(message))
+                (silent.add if message.parameters is None else silent.discard)(key)
         if not new:
-            return
-        intervals = {interval for _, interval in new}
-        names = name_instruments(new.values()) | {"interval": intervals}
+            return {}
+        instruments = {instrument for instrument, _ in new.values()}
+        intervals = [interval for _, interval in new.values()]
+        codes = {i.code: i.duration for i in intervals if isinstance(i, Interval)}
+        names = name_instruments(instruments) | {"interval": set(codes)}
         async with connection.begin():
-            ids = await resolve(connection, names, {i: INTERVALS[i].duration for i in intervals})
-            holders = await register(connection, set(new.values()), ids)
-        for key, instrument in new.items():
+            ids = await resolve(connection, names, codes)
+            profiles = await resolve_profiles(
+                connection, [i for i in intervals if isinstance(i, BarProfile)]
+            )
+            holders = await register(connection, instruments, ids)
+        refused: dict[Key, Rejected] = {}
+        for key, (instrument, interval) in new.items():
+            place = [ids[d][getattr(instrument, d)] for d in ("coin", "quote", "exchange")]
+            parameters = None
+            if isinstance(interval, Interval):
+                place.append(ids["interval"][interval.code])
+            else:
+                found = profiles[interval]
+                if isinstance(found, Rejected):
+                    refused[key] = found
+                    continue
+                place.append(found.interval_id)
+                parameters = found.parameters
             series[key] = _Series(
                 instrument=instrument,
-                ids=(
-                    ids["coin"][instrument.coin],
-                    ids["quote"][instrument.quote],
-                    ids["exchange"][instrument.exchange],
-                    ids["interval"][key[1]],
-                ),
-                taken=_taken(instrument, holders.get(instrument)),
+                ids=tuple(place),
+                refused=_taken(instrument, holders.get(instrument)),
+                parameters=parameters,
             )
+        return refused
 
-    def _fold(
-        self, messages: Sequence[MessageT], instruments: Sequence[Instrument | Rejected]
-    ) -> _Batch:
+    def _fold(self, valued: Iterable[Valued], refused: Mapping[Key, Rejected]) -> _Batch:
         """One row a key, the version that wins; and what became of the other messages."""
         batch = _Batch()
-        to_values, series = self.to_values, self._series
+        series, parts = self._series, len(self.upsert.keys) - len(DIMENSIONS)
         rows, folded = batch.rows, 0
-        for index, (message, instrument) in enumerate(zip(messages, instruments, strict=True)):
-            try:
-                if isinstance(instrument, Rejected):
-                    raise instrument
-                values = to_values(message, instrument)
-                place = series[id(instrument), message.interval]
-                if place.taken is not None:
-                    raise place.taken
-            except Rejected as error:
-                batch.rejected.append((index, error))
+        for index, series_key, message, _, values in valued:
+            place = series.get(series_key)
+            if place is None:
+                batch.rejected.append((index, refused[series_key]))
                 continue
-            key = (place.ids, values[0])
+            if place.refused is not None:
+                batch.rejected.append((index, place.refused))
+                continue
+            if place.parameters is not None and message.parameters not in (None, place.parameters):
+                batch.rejected.append((index, other_parameters(message, place.parameters)))
+                continue
+            key = (place.ids, *values[:parts])
             other = rows.get(key)
             if other is not None:
                 folded += 1
@@ -175,6 +209,15 @@ class FactSink(Generic[MessageT]):
             rows[key] = values
         batch.folded = folded
         return batch
+
+    def _refused(self, error: DBAPIError, batch: _Batch, valued: Iterable[Valued]) -> RavenwhError:
+        """What the error stands for; with the message whose row the database names."""
+        ours = translate(error)
+        if isinstance(ours, Rejected):
+            named = row_of(error, self.upsert.table.columns.keys())
+            values = batch.rows.get(_key_of(named, self.upsert.keys) or ())
+            ours.place = next((index for index, *_, v in valued if v is values), None)
+        return ours
 
     async def _commit_in_parts(self, connection: AsyncConnection, batch: _Batch) -> bool:
         """All rows at once, or by series and day where that decompresses too much."""
@@ -217,27 +260,40 @@ class FactSink(Generic[MessageT]):
 
 @attrs.define
 class _Batch:
-    """Rows on their way: by key, which is the ids and open_time, without the ids."""
+    """Rows on their way, without the ids: by the ids, and what else is of the key."""
 
-    rows: dict[tuple[Ids, datetime], tuple[Any, ...]] = attrs.field(factory=dict)
+    rows: dict[tuple[Any, ...], tuple[Any, ...]] = attrs.field(factory=dict)
     rejected: list[tuple[int, RavenwhError]] = attrs.field(factory=list)
     folded: int = 0
     written: int = 0
 
     def columns(self, names: tuple[str, ...]) -> dict[str, Sequence[Any]]:
         """The rows turned into columns."""
-        ids = zip(*(ids for ids, _ in self.rows), strict=True)
+        ids = zip(*(key[0] for key in self.rows), strict=True)
         values = zip(*self.rows.values(), strict=True)
         return dict(zip(names, (*ids, *values), strict=True))
 
-    def result(self) -> WriteResult:
-        """What became of the messages."""
+    def result(self, rejected: Sequence[tuple[int, RavenwhError]]) -> WriteResult:
+        """What became of the messages; ``rejected`` are those that could be no row at all."""
         return WriteResult(
             written=self.written,
             unchanged=len(self.rows) - self.written,
             folded=self.folded,
-            rejected=tuple(self.rejected),
+            rejected=(*rejected, *self.rejected),
         )
+
+
+def _key_of(named: Mapping[str, str], keys: Sequence[str]) -> tuple[Any, ...] | None:
+    """The key of a row that the database names; None where it names none."""
+    ids, (opened, *others) = keys[: len(DIMENSIONS)], keys[len(DIMENSIONS) :]
+    try:
+        return (
+            tuple(int(named[name]) for name in ids),
+            datetime.fromisoformat(named[opened]),
+            *(int(named[name]) for name in others),
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _version(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -240,7 +240,7 @@ async def replayed(engine: AsyncEngine, store: Store, klines: Sequence[Candle]) 
         journal=store,
         dead_letters=store,
         limits=Limits(shutdown_grace_s=60),
-        finality=Finality(grace_ns=0),
+        holding=Finality(grace_ns=0),
     )
     stop = asyncio.Event()
     stop.set()  # it ends when the journal is worked off

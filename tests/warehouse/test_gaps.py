@@ -84,6 +84,16 @@ async def test_a_topic_that_is_no_text_is_shown_by_escapes(mart: AsyncEngine) ->
     assert row.topic == r"\xffBTC\x00"
 
 
+async def test_garbage_is_kept_as_far_as_a_table_takes_it(mart: AsyncEngine) -> None:
+    topics = [b"\xff" * 9_000 + end for end in (b"a", b"b")]
+    gaps = [attrs.evolve(NUMBERS, topic=topic, missing=2**64) for topic in topics]
+    await FeedGaps(engine=mart).note(gaps)
+    one, other = await kept(mart)
+    assert one.topic != other.topic
+    assert len(one.topic) < 500
+    assert one.missing == 2**63 - 1
+
+
 async def test_a_database_that_is_away_says_so() -> None:
     engine = make_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none", schema="mart")
     with pytest.raises(Unavailable):

@@ -337,9 +337,9 @@ def test_a_missing_library_says_how_to_install_it() -> None:
     program = """
 import sys
 sys.modules["polars"] = None
-from ravenwh.warehouse.read import _need
+from ravenwh.warehouse.frames import need
 try:
-    _need("polars")
+    need("polars")
 except Exception as error:
     print(error)
 """

@@ -10,6 +10,7 @@ not allowed. Tested by tables and property tests.
 
 from __future__ import annotations
 
+from ravenwh.domain.settings.bars import Bars
 from ravenwh.domain.settings.database_url import DatabaseUrl
 from ravenwh.domain.settings.feed import Feed
 from ravenwh.domain.settings.influx import Influx
@@ -22,6 +23,7 @@ from ravenwh.domain.settings.server import Port, Server
 from ravenwh.domain.settings.timescale import Embedded, Timescale
 
 __all__ = [
+    "Bars",
     "BinanceKlines",
     "DatabaseUrl",
     "Embedded",

@@ -10,6 +10,7 @@ from typing import ClassVar
 import attrs
 
 from ravenwh.domain.errors import SettingsError
+from ravenwh.domain.settings.bars import Bars
 from ravenwh.domain.settings.feed import Feed
 from ravenwh.domain.settings.influx import Influx
 from ravenwh.domain.settings.ingest import BinanceKlines, Ingest, Journal, Log
@@ -34,6 +35,14 @@ def _upstreams_exist(
             )
 
 
+def _feed_of_bars_exists(feed: str | None, feeds: Mapping[str, object]) -> Iterator[Problem]:
+    if feed is not None and feed not in feeds:
+        yield Problem(
+            path=("bars", "feed"),
+            text=f'found "{feed}"; allowed: a feed of the settings: {", ".join(feeds)}',
+        )
+
+
 def _at_least_one(feeds: Mapping[str, object]) -> Iterator[Problem]:
     if not feeds:
         yield Problem(path=("feeds",), text="found no feed; allowed: at least one")
@@ -45,6 +54,7 @@ class Settings(Section):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(keys=("routing.upstreams", "feeds"), check=_upstreams_exist, partly=True),
+        Rule(keys=("bars.feed", "feeds"), check=_feed_of_bars_exists, partly=True),
         Rule(keys=("feeds",), check=_at_least_one),
     )
 
@@ -55,6 +65,7 @@ class Settings(Section):
     binance_klines: BinanceKlines = option(
         Table(of=BinanceKlines), default=BinanceKlines(), help=""
     )
+    bars: Bars = option(Table(of=Bars), default=Bars(), help="")
     server: Server = option(Table(of=Server), default=Server(), help="")
     feeds: Mapping[str, Feed] = option(
         Named(name=FEED_NAME, item=Table(of=Feed)),
