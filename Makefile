@@ -13,7 +13,7 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check docs reference bench lock clean node
+.PHONY: help demo test chaos check docs reference bench lock clean node
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(RUN) ## send klines, store them, read them back; DATA=folder replays Bin
 
 test: $(DEV) node ## run the tests; ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(DEV) ## kill, cut and fill everything for a quarter of an hour, count, and write docs/chaos.md
+	$(BIN)/python -m tests.chaos.run --page docs/chaos.md
 
 check: $(DEV) ## lint, format, types, floors
 	$(BIN)/ruff check .
@@ -35,6 +38,7 @@ docs: $(DEV) ## build the documentation into docs/_build/html; a warning is an e
 
 reference: $(DEV) ## write the pages anew that come from the code: settings, schema, picture
 	$(BIN)/python -m ravenwh.config.reference docs/reference/settings.md
+	$(BIN)/python -m ravenwh.staging.reference docs/reference/measurements.md
 	$(BIN)/python -m docs.schema
 	$(BIN)/python -m docs.bar_pictures
 

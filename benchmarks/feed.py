@@ -1,7 +1,8 @@
 """How fast frames come in: one process that receives, another that publishes, over the loopback.
 
-Run it with ``python -m benchmarks.feed [FRAMES]``. The measure is the ratio to the first line, a
-loop that does nothing but receive, in the same run; the figures themselves are the machine's.
+Run it with ``python -m benchmarks.feed [FRAMES]``. What counts are the ratios in the same run: to
+the first line, a loop that does nothing but receive, and to ``receive``, which is that of a runner.
+The figures themselves are the machine's.
 """
 
 from __future__ import annotations
@@ -10,19 +11,29 @@ import asyncio
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import msgspec
 import zmq
 
+from ravenwh.cli.terminal import collect_seldom
 from ravenwh.domain.messages import Candle, Message
 from ravenwh.feed import wire
 from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.publisher import Publisher
 from ravenwh.feed.subscriber import Upstream, ZmqSource
+from ravenwh.ingest import Counts, Limits
+from ravenwh.ingest.intake import Intake
+from ravenwh.ingest.sequences import Sequences
+from ravenwh.journal import Store
 
 ROUNDS = 5
-BATCH = 5_000
+BATCH = Limits().receive_frames
+SYMBOLS = 500
 KLINE = Candle(
     venue="BINANCE_SPOT",
     symbol="BTCUSDT",
@@ -43,17 +54,24 @@ KLINE = Candle(
 )
 
 
+def klines() -> Iterator[Candle]:
+    """One kline of each of many symbols, as a venue sends them at the end of a minute."""
+    for number in range(SYMBOLS):
+        yield msgspec.structs.replace(KLINE, symbol=f"C{number:03}USDT")
+
+
 def publish(frames: int) -> None:
     """Send prepared frames as fast as the socket takes them, so as not to be the limit."""
-    topic, payload = wire.encode(KLINE)
+    prepared = [wire.encode(kline) for kline in klines()]
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.set(zmq.XPUB_NODROP, 1)
         socket.set(zmq.SNDHWM, 100_000)
         print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
         socket.recv()
-        for seq in range(1, frames + 1):
+        for number in range(frames):
+            topic, payload = prepared[number % SYMBOLS]
             socket.send(topic, zmq.SNDMORE)
-            socket.send(wire.header(1, seq), zmq.SNDMORE)
+            socket.send(wire.header(1, number // SYMBOLS + 1), zmq.SNDMORE)
             socket.send(payload)
         socket.setsockopt(zmq.LINGER, 10_000)
 
@@ -71,13 +89,20 @@ def bare(address: str, frames: int) -> float:
         return time.perf_counter() - start
 
 
-async def _source(address: str, frames: int, decode: bool) -> float:
+@contextmanager
+def source_at(address: str) -> Iterator[ZmqSource]:
+    """What a runner receives with."""
     upstream = Upstream(
         feed="benchmark",
         endpoint=Endpoint(address=address),
-        topics=wire.subscriptions("CANDLE", {"BINANCE_SPOT": ["BTCUSDT"]}),
+        topics=wire.subscriptions("CANDLE", {"BINANCE_SPOT": None}),
     )
     with ZmqSource(upstreams=[upstream]) as source:
+        yield source
+
+
+async def _receive(address: str, frames: int, decode: bool) -> float:
+    with source_at(address) as source:
         count = len(await source.receive(1))
         start = time.perf_counter()
         while count < frames:
@@ -85,20 +110,86 @@ async def _source(address: str, frames: int, decode: bool) -> float:
             count += len(batch)
             if decode:
                 messages: list[Message] = [wire.decode(frame) for frame in batch]
-                assert messages[0] == KLINE
+                assert len(messages) == len(batch)
         took = time.perf_counter() - start
     assert count == frames
     return took
 
 
+async def _journal(address: str, frames: int, folder: Path) -> float:
+    store = Store(folder / "benchmark.sqlite", keep_s=3600)
+    sequences = Sequences(store.positions(), position_of=wire.position)
+    with source_at(address) as source:
+        count = len(await source.receive(1))
+        start = time.perf_counter()
+        while count < frames:
+            batch = await source.receive(BATCH)
+            seen = sequences.look(batch)
+            store.append(batch, positions=seen.positions)
+            sequences.follow(seen.positions)
+            count += len(batch)
+            messages: list[Message] = [wire.decode(frame) for frame in batch]
+            assert len(messages) == len(batch)
+        took = time.perf_counter() - start
+    assert store.last == frames - 1
+    assert len(store.positions()) == SYMBOLS
+    store.close()
+    return took
+
+
+async def _worker(address: str, frames: int, folder: Path) -> float:
+    limits, counts = Limits(), Counts()
+    store = Store(folder / "benchmark.sqlite", keep_s=3600)
+    with source_at(address) as source:
+        intake = Intake(
+            source=source,
+            journal=store,
+            limits=limits,
+            counts=counts,
+            sequences=Sequences(store.positions(), position_of=wire.position),
+        )
+        task = asyncio.create_task(intake.run())
+        await intake.arrived.wait()
+        decoded, first, start = 0, counts.received, time.perf_counter()
+        while decoded < frames:
+            entries = store.read(decoded, limits.batch_rows, limits.batch_bytes)
+            messages: list[Message] = [wire.decode(frame) for _, frame in entries]
+            decoded += len(messages)
+            if entries:
+                store.acknowledge(decoded)
+                await asyncio.sleep(0)
+            elif decoded < frames:
+                intake.arrived.clear()
+                await intake.arrived.wait()
+        took = time.perf_counter() - start
+        task.cancel()
+        await asyncio.wait([task])
+    assert store.acknowledged == frames
+    assert len(store.positions()) == SYMBOLS
+    store.close()
+    return took * frames / (frames - first)
+
+
 def receive(address: str, frames: int) -> float:
     """``ZmqSource.receive`` alone."""
-    return asyncio.run(_source(address, frames, decode=False))
+    return asyncio.run(_receive(address, frames, decode=False))
 
 
 def receive_and_decode(address: str, frames: int) -> float:
     """``ZmqSource.receive``, then every frame decoded."""
-    return asyncio.run(_source(address, frames, decode=True))
+    return asyncio.run(_receive(address, frames, decode=True))
+
+
+def receive_journal_decode(address: str, frames: int) -> float:
+    """Every frame received, its number followed, journaled with it, and decoded."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_journal(address, frames, Path(folder)))
+
+
+def all_but_writing(address: str, frames: int) -> float:
+    """What a worker does around it, too: portions, tasks, read back, acknowledged."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_worker(address, frames, Path(folder)))
 
 
 async def _publisher(frames: int) -> float:
@@ -128,7 +219,8 @@ def one_round(measure: Callable[[str, int], float], frames: int) -> float:
 
 def main(frames: int) -> None:
     """Print the table; rounds take turns, so that the machine's other load falls on all alike."""
-    measures = (bare, receive, receive_and_decode)
+    collect_seldom()  # as runners do
+    measures = (bare, receive, receive_and_decode, receive_journal_decode, all_but_writing)
     rates: dict[str, list[float]] = {measure.__name__: [] for measure in measures}
     rates["publish"] = []
     for _ in range(ROUNDS):
@@ -136,10 +228,13 @@ def main(frames: int) -> None:
             rates[measure.__name__].append(one_round(measure, frames))
         rates["publish"].append(frames / asyncio.run(_publisher(frames)))
     ceiling = statistics.median(rates["bare"])
-    print(f"{frames:,} klines of {sum(map(len, wire.encode(KLINE))) + 16} bytes, {ROUNDS} rounds")
+    received = statistics.median(rates["receive"])
+    size = sum(map(len, wire.encode(KLINE))) + wire.HEADER_BYTES
+    print(f"{frames:,} klines of {size} bytes on {SYMBOLS} topics, medians of {ROUNDS} rounds")
     for name, values in rates.items():
         middle = statistics.median(values)
-        print(f"{name:20} {middle:>10,.0f} frames/s  {middle / ceiling:5.2f} of bare")
+        of = f"{middle / ceiling:5.2f} of bare  {middle / received:5.2f} of receive"
+        print(f"{name:24} {middle:>10,.0f} frames/s  {of}")
 
 
 if __name__ == "__main__":

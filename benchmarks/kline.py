@@ -1,7 +1,8 @@
 """Klines into the mart: the bare statement, the repository, and the whole way from the socket.
 
-All three write the same klines in the same batches into the same table of one server, in turn, so
-that the machine's mood is the same for all. What counts are the ratios.
+The whole way is measured twice: with the journal, and with one in memory that keeps nothing. All of
+them write the same klines in the same batches into the same table of one server, in turn, so that
+the machine's mood is the same for all. What counts are the ratios.
 
     python -m benchmarks.kline [--klines 60000] [--rounds 3]
 """
@@ -13,6 +14,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ravenwh.app.preflight import alembic_config
 from ravenwh.cli.terminal import collect_seldom
+from ravenwh.domain.errors import RavenwhError
 from ravenwh.domain.messages import Candle, Message
 from ravenwh.domain.register import Register
 from ravenwh.domain.settings import Settings
@@ -36,7 +39,7 @@ from ravenwh.feed.publisher import Publisher
 from ravenwh.feed.subscriber import Upstream, ZmqSource
 from ravenwh.ingest import Finality, Limits, Worker
 from ravenwh.journal import Store
-from ravenwh.ports import WriteResult
+from ravenwh.ports import Entry, Frame, Gap, Position, Stream, WriteResult
 from ravenwh.schema import KLINES
 from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.rows import kline_values
@@ -94,9 +97,9 @@ async def bare(engine: AsyncEngine, batches: Sequence[Sequence[Candle]]) -> floa
     prepared = []
     async with engine.connect() as connection:
         for batch in batches:
-            instruments = sink._instruments(batch)
-            await sink._look_up(connection, batch, instruments)
-            prepared.append(sink._fold(batch, instruments).columns(UPSERT.columns))
+            valued = sink._valued(batch, [])
+            refused = await sink._look_up(connection, valued)
+            prepared.append(sink._fold(valued, refused).columns(UPSERT.columns))
         compiled = UPSERT.statement.compile(dialect=engine.dialect)
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
@@ -154,10 +157,57 @@ class Arrivals:
         self.inner.close()
 
 
-async def whole_way(engine: AsyncEngine, folder: Path, count: int) -> tuple[float, list[float]]:
+@attrs.define
+class Forgetful:
+    """A journal that keeps nothing: what there would be without one."""
+
+    frames: deque[Entry] = attrs.field(factory=deque)
+    last: int = 0
+    acknowledged: int = 0
+
+    def append(self, frames: Sequence[Frame], **_: object) -> int:
+        """Hold the frames until they are read."""
+        self.frames.extend(enumerate(frames, self.last + 1))
+        self.last += len(frames)
+        return self.last
+
+    def read(self, after: int, limit: int, max_bytes: int) -> list[Entry]:
+        """The next frames; they are read once."""
+        return [self.frames.popleft() for _ in range(min(limit, len(self.frames)))]
+
+    def acknowledge(self, upto: int, held: Sequence[Entry] = ()) -> None:
+        """Note it."""
+        self.acknowledged = upto
+
+    def held(self) -> list[Entry]:
+        """Nothing."""
+        return []
+
+    def positions(self) -> dict[Stream, Position]:
+        """Nothing."""
+        return {}
+
+    def gaps(self) -> list[tuple[int, Gap]]:
+        """Nothing."""
+        return []
+
+    def settle_gaps(self, numbers: Sequence[int]) -> None:
+        """Nothing."""
+
+    def put(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
+        """There are none here."""
+        assert not letters
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+async def whole_way(
+    engine: AsyncEngine, folder: Path, count: int, *, journal: bool = True
+) -> tuple[float, list[float]]:
     """Seconds from the first frame to the last commit, and each kline's from frame to commit."""
     address = f"ipc://{folder}/feed"
-    store = Store(folder / f"{time.time_ns()}.sqlite")
+    store = Store(folder / f"{time.time_ns()}.sqlite") if journal else Forgetful()
     sink, stop = Clocked(sink_on(engine)), asyncio.Event()
     upstream = Upstream(
         feed="bench", endpoint=Endpoint(address=address), topics=(b"BINANCE_FUTURES:CANDLE:",)
@@ -176,7 +226,8 @@ async def whole_way(engine: AsyncEngine, folder: Path, count: int) -> tuple[floa
             journal=store,
             dead_letters=store,
             limits=Limits(batch_rows=BATCH),
-            finality=Finality(grace_ns=5_000_000_000),
+            holding=Finality(grace_ns=5_000_000_000),
+            position_of=wire.position,
         )
         task = asyncio.create_task(worker.run(stop))
         publisher = await asyncio.create_subprocess_exec(
@@ -207,23 +258,30 @@ async def publish(address: str, count: int) -> None:
 
 
 async def measure(url: str, folder: Path, count: int, rounds: int) -> None:
-    """Run the three in turn, and tell the medians and their ratios."""
+    """Run them in turn, and tell the medians and their ratios."""
     engine = make_engine(url)
     messages = klines(count)
     batches = [messages[at : at + BATCH] for at in range(0, count, BATCH)]
-    seconds: dict[str, list[float]] = {"bare": [], "repository": [], "socket": []}
+    names = ("bare", "repository", "without journal", "socket")
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         await empty(engine)
         seconds["bare"].append(await bare(engine, batches))
         await empty(engine)
         seconds["repository"].append(await repository(engine, batches))
-        await empty(engine)
-        took, _ = await whole_way(engine, folder, count)
-        seconds["socket"].append(took)
+        for name, journal in (("without journal", False), ("socket", True)):
+            await empty(engine)
+            took, _ = await whole_way(engine, folder, count, journal=journal)
+            seconds[name].append(took)
     rate = {name: count / median(taken) for name, taken in seconds.items()}
     print(f"klines of {SERIES} series in batches of {BATCH}, medians of {rounds} rounds")
     print(f"bare statement      {rate['bare']:>10,.0f} rows/s")
-    for name, over in (("repository", "bare"), ("socket", "repository")):
+    for name, over in (
+        ("repository", "bare"),
+        ("without journal", "repository"),
+        ("socket", "repository"),
+        ("socket", "without journal"),
+    ):
         ratio = rate[name] / rate[over]
         print(f"{name:<19} {rate[name]:>10,.0f} rows/s  {ratio:.2f} of {over}")
     await empty(engine)

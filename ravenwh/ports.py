@@ -18,6 +18,7 @@ __all__ = [
     "Frame",
     "Gap",
     "GapLedger",
+    "Holding",
     "Journal",
     "Meter",
     "Position",
@@ -176,6 +177,37 @@ class Sink(Protocol[MessageT]):
 
         What of it is written already is unchanged then.
         """
+        ...
+
+
+HeldT = TypeVar("HeldT", bound=Message)
+
+
+class Holding(Protocol[HeldT]):
+    """What stands between the journal and the batch, and holds messages until their turn."""
+
+    def offer(self, entry: Entry, message: HeldT, /) -> tuple[list[tuple[Entry, HeldT]], int]:
+        """Take one; those whose turn has come now, in order, and how many were folded."""
+        ...
+
+    def passed(self, is_end: bool, /) -> list[tuple[Entry, HeldT]]:
+        """Those whose turn has come though no message says so. Asked before each commit.
+
+        ``is_end`` tells that all that is in the journal was offered.
+        """
+        ...
+
+    def held(self) -> list[Entry]:
+        """The entries of those that are held."""
+        ...
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the turn of some may come though nothing more arrives."""
+        ...
+
+    def __len__(self) -> int:
+        """How many are held."""
         ...
 
 

@@ -9,7 +9,13 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    suppress,
+)
 from pathlib import Path
 from typing import Self
 
@@ -84,13 +90,17 @@ class Programs:
         assert process.returncode == code, err.decode()
         return out.decode(), err.decode()
 
-    @asynccontextmanager
-    async def kline_runner(self) -> AsyncIterator[Runner]:
+    def kline_runner(self) -> AbstractAsyncContextManager[Runner]:
         """The kline runner, from when it takes frames until SIGTERM has ended it with code 0."""
-        process = await self.start("runners.kline")
+        return self.runner("kline")
+
+    @asynccontextmanager
+    async def runner(self, name: str) -> AsyncIterator[Runner]:
+        """The same of any runner."""
+        process = await self.start(f"runners.{name}")
         async with ended(process):
             runner = Runner(process=process)
-            await runner.until(lambda log: "KLINE_RUNNER_STARTED" in log)
+            await runner.until(lambda log: "RUNNER_STARTED" in log)
             yield runner
             if process.returncode is None:
                 await runner.stop()
@@ -98,7 +108,7 @@ class Programs:
 
 @attrs.define(kw_only=True)
 class Runner:
-    """A running kline runner and what it has logged."""
+    """A running runner and what it has logged."""
 
     process: Process
     log: str = ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 
 import ravenwh
+from ravenwh import timescale
 from ravenwh.cli import COMMANDS
 from tests.conftest import ROOT
 from tests.test_house import sources
@@ -27,6 +29,16 @@ def test_the_reference_has_every_command() -> None:
 def test_the_reference_has_every_public_name() -> None:
     listed = re.findall(r":: ravenwh\.(\w+)$", page_text("reference/api.md"), re.MULTILINE)
     assert sorted(listed) == sorted(set(ravenwh.__all__) - {"__version__"})
+
+
+def test_the_reference_has_every_public_name_of_timescale() -> None:
+    """And the functions that are called by the name of their module."""
+    listed = re.findall(
+        r":: ravenwh\.timescale\.([\w.]+)$", page_text("reference/api.md"), re.MULTILINE
+    )
+    assert sorted(name for name in listed if "." not in name) == sorted(timescale.__all__)
+    for module, _, name in (name.partition(".") for name in listed if "." in name):
+        assert name in import_module(f"ravenwh.timescale.{module}").__all__
 
 
 def test_the_reference_has_every_log_event() -> None:

@@ -33,7 +33,8 @@ from ravenwh.domain.settings import Settings
 from ravenwh.domain.settings.server import METRICS_OFFSET
 from ravenwh.sources.catalog import find_files
 from ravenwh.sources.simulator import SimulatedMarket
-from ravenwh.warehouse.read import Frames, Warehouse
+from ravenwh.warehouse.frames import Frames
+from ravenwh.warehouse.read import Warehouse
 
 __all__ = ["Outcome", "run_demo"]
 

@@ -19,6 +19,7 @@ __all__ = [
     "feed_control",
     "feed_endpoint",
     "publishing_endpoint",
+    "publishing_feed",
     "resending",
 ]
 
@@ -88,6 +89,22 @@ def publishing_endpoint(settings: Settings, name: str | None, address: str) -> E
             ]
         )
     return Endpoint(address=address, mode="bind", key=f"feeds.{name}.endpoint", keys=keys)
+
+
+def publishing_feed(settings: Settings, name: str, who: str, remedy: str) -> Endpoint:
+    """Where the subscribers of a feed connect to, for us to bind there and publish.
+
+    Raises SettingsError, with ``who`` needs it and the ``remedy``, for a feed that is not such one.
+    """
+    feed = settings.feeds[name]
+    if (feed.wire, feed.mode) != ("raven", "connect"):
+        raise SettingsError(
+            [
+                f"feeds.{name}: found wire {feed.wire}, mode {feed.mode}; {who} needs a raven "
+                f"feed that the runners connect to: {remedy}"
+            ]
+        )
+    return publishing_endpoint(settings, name, feed.endpoint)
 
 
 def control_endpoint(settings: Settings, service: str) -> Endpoint:

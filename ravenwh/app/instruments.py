@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal, get_args
 
 from ravenwh.domain.errors import SettingsError
 from ravenwh.domain.instrument import Instrument
@@ -12,7 +13,10 @@ from ravenwh.domain.register import Register
 from ravenwh.domain.seed import Seed
 from ravenwh.domain.settings import Settings
 
-__all__ = ["own_symbols", "register_of", "seed_of", "wanted_symbols", "wanted_venues"]
+__all__ = ["What", "own_symbols", "register_of", "seed_of", "wanted_symbols", "wanted_venues"]
+
+What = Literal["binance_klines", "bars"]
+"""Sections that name venues and symbols; what ``bars`` leaves out, ``binance_klines`` says."""
 
 
 def register_of(settings: Settings) -> Register:
@@ -20,9 +24,11 @@ def register_of(settings: Settings) -> Register:
     return Register(listings=instruments(listings(settings.routing.symbol_map)))
 
 
-def wanted_venues(settings: Settings) -> tuple[str, ...]:
-    """The venues of ``binance_klines`` that the routing includes. Raises SettingsError for none."""
-    routing, venues = settings.routing, settings.binance_klines.venues
+def wanted_venues(settings: Settings, what: What = "binance_klines") -> tuple[str, ...]:
+    """The venues of a section that the routing includes. Raises SettingsError for none."""
+    if what == "bars" and settings.bars.venues is None:
+        what = "binance_klines"
+    routing, venues = settings.routing, getattr(settings, what).venues
     left = tuple(
         venue
         for venue in venues
@@ -32,19 +38,22 @@ def wanted_venues(settings: Settings) -> tuple[str, ...]:
     if not left:
         raise SettingsError(
             [
-                f"binance_klines.venues: found {', '.join(venues)}, and routing.venue_include or "
+                f"{what}.venues: found {', '.join(venues)}, and routing.venue_include or "
                 "routing.venue_exclude leaves none of them; allowed: at least one"
             ]
         )
     return left
 
 
-def wanted_symbols(settings: Settings, register: Register) -> dict[str, tuple[str, ...] | None]:
-    """The symbols of ``binance_klines`` a venue; None where all of a venue are wanted.
+def wanted_symbols(
+    settings: Settings, register: Register, what: What = "binance_klines"
+) -> dict[str, tuple[str, ...] | None]:
+    """The symbols of a section a venue; None where all of a venue are wanted.
 
     Raises UnknownSymbol for a pair that a venue has no symbol for, and SettingsError.
     """
-    venues, symbols = wanted_venues(settings), settings.binance_klines.symbols
+    venues = wanted_venues(settings, what)
+    symbols = getattr(settings, what).symbols or settings.binance_klines.symbols
     if "*" in symbols:
         return dict.fromkeys(venues)
     return {venue: tuple(_symbols(venue, symbols, register)) for venue in venues}
@@ -74,16 +83,20 @@ def own_symbols(
 
 def seed_of(settings: Settings, register: Register) -> Seed:
     """What the settings name: venues and intervals, and the instruments behind the symbols."""
-    klines = settings.binance_klines
     named: dict[tuple[str, str, object], Instrument] = {
         (i.exchange, i.symbol, i.listed_at): i for i in register.listings
     }
-    for venue, symbols in wanted_symbols(settings, register).items():
-        for symbol in symbols or ():
-            instrument = register.series_instrument(venue, symbol)
-            named[venue, symbol, instrument.listed_at] = instrument
+    exchanges: set[str] = set()
+    for what in get_args(What):
+        exchanges.update(wanted_venues(settings, what))
+        for venue, symbols in wanted_symbols(settings, register, what).items():
+            for symbol in symbols or ():
+                instrument = register.series_instrument(venue, symbol)
+                named[venue, symbol, instrument.listed_at] = instrument
     return Seed(
-        exchanges=frozenset(wanted_venues(settings)),
-        intervals={code: parse_interval(code).duration for code in klines.interval},
+        exchanges=frozenset(exchanges),
+        intervals={
+            code: parse_interval(code).duration for code in settings.binance_klines.interval
+        },
         instruments=tuple(named.values()),
     )

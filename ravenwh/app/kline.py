@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 
-from ravenwh.app.instruments import register_of, seed_of, wanted_symbols
+from ravenwh.app.collecting import given_of
+from ravenwh.app.instruments import register_of, seed_of
 from ravenwh.app.refresh import kept_refreshed, notes_of
 from ravenwh.app.runner import Context, Job, Ready, run_job
 from ravenwh.domain.messages import Candle, Message
 from ravenwh.domain.settings import Settings
-from ravenwh.feed.control import EVERYTHING, Collection
 from ravenwh.ingest import Counts
 from ravenwh.schema import KLINES
 from ravenwh.warehouse.rows import kline_values
@@ -39,20 +39,12 @@ async def run_kline(settings: Settings, stop: asyncio.Event) -> Counts:
     job = Job[Candle](
         service="kline",
         data_types=frozenset({"CANDLE"}),
-        given=_given(settings),
+        given=given_of(settings, register_of(settings), "CANDLE"),
         accepts=accepts,
         prepare=_prepare,
         holds_open=True,
     )
     return await run_job(settings, job, stop)
-
-
-def _given(settings: Settings) -> frozenset[Collection]:
-    return frozenset(
-        Collection(venue, "CANDLE", symbol)
-        for venue, symbols in wanted_symbols(settings, register_of(settings)).items()
-        for symbol in (symbols or (EVERYTHING,))
-    )
 
 
 async def _prepare(context: Context) -> Ready[Candle]:

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from ravenwh.app.feeds import control_endpoint, publishing_endpoint
-from ravenwh.domain.errors import SettingsError
+from ravenwh.app.feeds import control_endpoint, publishing_endpoint, publishing_feed
 from ravenwh.domain.settings import Settings
 from ravenwh.feed import wire
 from ravenwh.feed.collecting import Fixed, collection_handlers
@@ -105,12 +104,4 @@ async def _answering(
 def _endpoint(settings: Settings, venue: str, data_type: str) -> Endpoint:
     """Where the subscribers of a venue's data connect to, for us to bind there."""
     name = settings.upstream_for(venue, data_type).feed
-    feed = settings.feeds[name]
-    if (feed.wire, feed.mode) != ("raven", "connect"):
-        raise SettingsError(
-            [
-                f"feeds.{name}: found wire {feed.wire}, mode {feed.mode}; a replay needs a raven "
-                "feed that the runners connect to: name another, or give --endpoint"
-            ]
-        )
-    return publishing_endpoint(settings, name, feed.endpoint)
+    return publishing_feed(settings, name, "a replay", "name another, or give --endpoint")

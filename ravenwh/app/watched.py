@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,37 +19,43 @@ NOT_FRAMES = frozenset({"missing"})
 
 @attrs.define
 class Watched:
-    """What can be told of a runner: before its worker is there, only what it waits for."""
+    """What can be told of a runner: before its worker is there, only that it starts."""
 
-    waiting_for: str = "the database and the journal are being opened"
-    _parts: tuple[Worker[Any], Store] | None = attrs.field(default=None, init=False)
+    _parts: tuple[Worker[Any], Store, Callable[[], str | None]] | None = attrs.field(
+        default=None, init=False
+    )
 
-    def follow(self, worker: Worker[Any], store: Store) -> None:
-        """From now on tell of these."""
-        self._parts = (worker, store)
+    def follow(
+        self, worker: Worker[Any], store: Store, waiting_for: Callable[[], str | None]
+    ) -> None:
+        """From now on tell of these, and of what the sink waits for until it is ready."""
+        self._parts = (worker, store, waiting_for)
 
     @property
     def troubles(self) -> list[str]:
         """Why it cannot do its work now; nothing where it can."""
         if self._parts is None:
-            return [f"starting: {self.waiting_for}"]
-        worker, _ = self._parts
-        return worker.troubles
+            return ["starting: the journal and the sockets are being opened"]
+        worker, _, waiting_for = self._parts
+        why = waiting_for()
+        return ([] if why is None else [f"starting: {why}"]) + worker.troubles
 
     def reading(self) -> Reading | None:
         """Its state at this moment; None before there is one."""
         if self._parts is None:
             return None
-        worker, store = self._parts
+        worker, store, _ = self._parts
         counts = attrs.asdict(worker.counts)
         return Reading(
             frames={name: count for name, count in counts.items() if name not in NOT_FRAMES},
             in_journal=worker.in_journal,
             messages_missing=worker.counts.missing,
-            gaps_open=len(store.gaps()),
+            gaps_open=store.open_gaps,
             oldest_unwritten_s=worker.oldest_unwritten_s,
             lag_s=worker.lag_s,
             journal_bytes=store.bytes,
             dead_letter_bytes=store.dead_letter_bytes,
-            is_ready=not worker.troubles,
+            dead_letters_collapsed=store.dead_letters_collapsed,
+            dead_letters_dropped=store.dead_letters_dropped,
+            is_ready=not self.troubles,
         )

@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
+from ravenwh.domain.errors import DecodeError, Rejected
 from ravenwh.domain.messages import Message
 from ravenwh.domain.register import Register
 from ravenwh.domain.settings import Settings
+from ravenwh.domain.symbols.cryptofeed import EXCHANGES
 from ravenwh.feed import wire
 from ravenwh.feed.cryptofeed import topics
 from ravenwh.feed.cryptofeed.decoder import CryptofeedDecoder
 from ravenwh.ports import Decoder, Frame, Stream
 
-__all__ = ["WIRES", "decoder_of", "venue_of"]
+__all__ = ["WIRES", "Subject", "decoder_of", "subject_of"]
+
+Subject = tuple[str, str | None]
+"""A venue and one of its symbols in our words; None where a stream carries several."""
 
 Subscriptions = Callable[[str, Mapping[str, Iterable[str] | None]], tuple[bytes, ...]]
 
@@ -28,25 +33,48 @@ def _cryptofeed(register: Register) -> Decoder:
     return CryptofeedDecoder(register=register)
 
 
+def _raven_subject(topic: bytes, register: Register) -> Subject:
+    found = wire.parse_topic(topic)
+    return found.venue, found.symbol
+
+
+def _cryptofeed_subject(topic: bytes, register: Register) -> Subject:
+    key, exchange, symbol = topics.parse(topic)
+    if exchange is None or symbol is None:
+        return key, None
+    if exchange not in EXCHANGES:
+        return exchange, symbol
+    return register.from_cryptofeed(exchange, symbol)
+
+
 @attrs.frozen
 class _Wire:
     subscriptions: Subscriptions
     """What to subscribe to, by data type and by the symbols of each venue."""
     decoder: Callable[[Register], Decoder]
+    subject: Callable[[bytes, Register], Subject]
     one_part: bool = False
 
 
 WIRES: Mapping[str, _Wire] = {
-    "raven": _Wire(wire.subscriptions, _raven),
-    "cryptofeed": _Wire(topics.subscriptions, _cryptofeed, one_part=True),
+    "raven": _Wire(wire.subscriptions, _raven, _raven_subject),
+    "cryptofeed": _Wire(topics.subscriptions, _cryptofeed, _cryptofeed_subject, one_part=True),
 }
 """By their names in the settings, ``feeds.<name>.wire``."""
 
 
-def venue_of(stream: Stream) -> str:
-    """Who speaks on a stream, as its wire names it."""
-    head = stream[1][:200].decode("utf-8", "replace")
-    return re.split("[:-]", head, maxsplit=1)[0]
+def subject_of(settings: Settings, register: Register) -> Callable[[Stream], Subject]:
+    """Who speaks on a stream of the feeds, and of what; of a topic that is none, its first word."""
+
+    def find(stream: Stream) -> Subject:
+        feed, topic = stream
+        try:
+            return WIRES[settings.feeds[feed].wire].subject(topic, register)
+        except (DecodeError, Rejected):
+            head = topic[:200].decode("utf-8", "replace")
+            return re.split("[:-]", head, maxsplit=1)[0], None
+
+    return find
 
 
 def decoder_of(settings: Settings, register: Register) -> Decoder:

@@ -18,10 +18,18 @@ __all__ = ["main"]
 
 COMMANDS = {
     "alembic": "run Alembic on the mart, with our migrations",
+    "control": "start, stop and list what a running program collects",
+    "dead-letters": "what could never be written: list, show, replay, drop",
     "db": "the embedded PostgreSQL: start, stop, status, url, psql, destroy",
     "demo": "see the whole way of a kline at work, in a temporary folder",
     "doctor": "check everything a runner needs; change nothing",
+    "policies": "what TimescaleDB does by itself: show, apply",
+    "refresh": "bring the rollups up to date where their policies do not look",
+    "journal": "what waits to be written: status, and replay into a restored database",
+    "keys": "make keys that encrypt feeds and control",
     "settings": "print the settings in force, and where each came from",
+    "timescale": "adopt: bring a mart made without TimescaleDB over to it",
+    "up": "start everything on one machine, in order; end it in order",
 }
 
 
@@ -36,7 +44,7 @@ class Lazy(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"ravenwh.cli.{cmd_name}").command
+        command: click.Command = import_module(f"ravenwh.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -204,14 +204,14 @@ class Position(msgspec.Struct, frozen=True):
     """The oldest number of a topic that can be sent again, and the last that was sent."""
 
     topic: str
-    oldest: int
-    last: int
+    oldest: _Number
+    last: _Number
 
 
 class Positions(Answer, frozen=True, kw_only=True):
     """How far topics are, in the order of their bytes; where not ``complete``, more come after."""
 
-    epoch: int
+    epoch: _Number
     topics: tuple[Position, ...]
     complete: bool
 

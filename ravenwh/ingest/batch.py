@@ -17,6 +17,10 @@ __all__ = ["Batch", "write_isolated"]
 
 MessageT = TypeVar("MessageT", bound=Message)
 
+NAMED = 50
+"""Messages of a batch that are taken out by name. Of more, halving needs fewer tries: each of those
+writes the whole batch."""
+
 
 @attrs.define
 class Batch(Generic[MessageT]):
@@ -54,15 +58,42 @@ class Batch(Generic[MessageT]):
 
 
 async def write_isolated(sink: Sink[MessageT], messages: Sequence[MessageT]) -> WriteResult:
-    """Write, halving where the sink refuses the whole, until it is down to the refused ones."""
-    if not messages:
-        return WriteResult()
+    """Write all that the sink takes: what it refuses is taken out, and the rest given again.
+
+    Where the sink names the message, that is one try more for each; else the batch is halved until
+    it is down to the refused ones.
+    """
+    left = list(range(len(messages)))
+    named: list[tuple[int, RavenwhError]] = []
+    while left:
+        try:
+            result = await sink.write([messages[index] for index in left])
+        except Rejected as error:
+            if error.place is None or len(named) == NAMED:
+                result = await _halved(sink, [messages[index] for index in left], error)
+            else:
+                named.append((left.pop(error.place), error))
+                continue
+        except TooLarge as error:
+            result = await _halved(sink, [messages[index] for index in left], error)
+        refused = [(left[index], error) for index, error in result.rejected]
+        return attrs.evolve(result, rejected=(*named, *refused))
+    return WriteResult(rejected=tuple(named))
+
+
+async def _halved(
+    sink: Sink[MessageT], messages: Sequence[MessageT], error: Rejected | TooLarge
+) -> WriteResult:
+    """The result for messages that the sink refuses as a whole, with this error."""
+    if len(messages) == 1:
+        return WriteResult(rejected=((0, error),))
+    middle = len(messages) // 2
+    first = await _written(sink, messages[:middle])
+    return first.followed_by(await _written(sink, messages[middle:]), after=middle)
+
+
+async def _written(sink: Sink[MessageT], messages: Sequence[MessageT]) -> WriteResult:
     try:
         return await sink.write(messages)
     except (Rejected, TooLarge) as error:
-        if len(messages) == 1:
-            return WriteResult(rejected=((0, error),))
-    middle = len(messages) // 2
-    first = await write_isolated(sink, messages[:middle])
-    second = await write_isolated(sink, messages[middle:])
-    return first.followed_by(second, after=middle)
+        return await _halved(sink, messages, error)

@@ -10,13 +10,12 @@ import attrs
 
 from ravenwh.domain.interval import INTERVALS
 from ravenwh.domain.messages import Candle
+from ravenwh.domain.series import EARLIEST_NS
+from ravenwh.ingest.limits import AHEAD_NS, FOLLOWED
 from ravenwh.ingest.sequences import NEVER
 from ravenwh.ports import Frame, Gap, Position, Stream
 
 __all__ = ["Cadence", "Seen"]
-
-FOLLOWED = 65_536
-"""Streams that are followed; a venue that invents symbols without end fills no memory."""
 
 APART = 50
 """Holes of a stream that are kept apart in the journal; more become one that counts them."""
@@ -95,6 +94,8 @@ class Cadence:
         name = f"{candle.venue}:CANDLE:{candle.symbol} {candle.interval}"  # topics may be shared
         stream = (frame.feed, name.encode("utf-8", "backslashreplace"))
         followed, at, step = self._followed.get(stream), candle.open_time, interval.duration_ns
+        if not EARLIEST_NS <= at <= frame.received_at + AHEAD_NS:
+            return  # it is no kline's time
         if followed is None:
             if len(self._followed) < FOLLOWED:
                 self._followed[stream] = _Followed(at)

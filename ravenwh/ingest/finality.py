@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ravenwh.domain.messages import Candle
 from ravenwh.domain.version import version_of
+from ravenwh.ingest.limits import AHEAD_NS
 from ravenwh.ports import Entry
 
 __all__ = ["Finality"]
@@ -13,10 +14,6 @@ __all__ = ["Finality"]
 Stream = tuple[str, str, str]  # venue, symbol, interval
 Held = tuple[Entry, Candle]
 KeyT = TypeVar("KeyT")
-
-AHEAD_NS = 86_400_000_000_000
-"""A time further than this after its frame's arrival is wrong, and says nothing of others. The
-clocks of venues are ahead by seconds; history is as far in the past as it likes."""
 
 REMEMBERED = 65_536
 """Streams (and venues) that are remembered. Beyond it the marks start again, at worst an old
@@ -82,7 +79,7 @@ class Finality:
             return []
         return [self._open.pop(next(iter(self._open)))]
 
-    def passed(self) -> list[Held]:
+    def passed(self, is_end: bool = True, /) -> list[Held]:
         """Held klines whose close the venue's clock has passed by the grace; they are let go."""
         final = [
             stream
@@ -90,6 +87,11 @@ class Finality:
             if self._clock.get(candle.venue, 0) > candle.close_time + self._grace_ns
         ]
         return [self._open.pop(stream) for stream in final]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Never: the clock of a venue is what it says itself."""
+        return False
 
     def held(self) -> list[Entry]:
         """The entries of the klines that are held, in no order."""

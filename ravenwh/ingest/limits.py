@@ -6,7 +6,16 @@ import attrs
 
 from ravenwh.ingest.backoff import Backoff
 
-__all__ = ["Counts", "Limits"]
+__all__ = ["AHEAD_NS", "FOLLOWED", "LONGEST_TOPIC", "Counts", "Limits"]
+
+AHEAD_NS = 86_400_000_000_000
+"""A time further than this after its frame's arrival is wrong, and must not make us deaf to true
+ones. The clocks of venues are ahead by seconds; history is as far in the past as it likes."""
+
+FOLLOWED = 65_536
+LONGEST_TOPIC = 2_000
+"""Streams that are followed, and bytes of their topics: a publisher that invents topics without end
+fills no memory. No name that anybody can use is so long."""
 
 
 @attrs.frozen(kw_only=True)

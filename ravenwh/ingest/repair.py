@@ -14,7 +14,7 @@ from loguru import logger
 from ravenwh.domain.errors import JournalFull, Unavailable
 from ravenwh.ingest.intake import Intake
 from ravenwh.ingest.sequences import NEVER
-from ravenwh.ports import Frame, Gap, GapLedger, Journal, Resender, Stream
+from ravenwh.ports import Frame, Gap, GapLedger, Journal, Position, Resender, Stream
 
 __all__ = ["Repair"]
 
@@ -37,11 +37,11 @@ class Repair:
     feeds: Sequence[str]
     ask_every_s: float = 15.0
     patience_s: float = 60.0
-    late_s: float = 100.0
+    late_s: float = 0.0
     on_its_way_s: float = 2.0
     _connected: set[str] = attrs.field(init=False)
     _suspected: dict[Stream, tuple[int, int, float]] = attrs.field(factory=dict, init=False)
-    _older: dict[Stream, tuple[int, int]] = attrs.field(factory=dict, init=False)
+    _beyond: dict[Stream, Position] = attrs.field(factory=dict, init=False)
     _noted: set[int] = attrs.field(factory=set, init=False)
     _silent: set[str] = attrs.field(factory=set, init=False)
 
@@ -63,7 +63,7 @@ class Repair:
                     await self._catch_up(feed)
                 await self._close_gaps()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.ask_every_s):
+                async with asyncio.timeout(min(self.ask_every_s, self._ripe_in_s())):
                     await self.intake.gapped.wait()
 
     async def _catch_up(self, feed: str) -> None:
@@ -92,12 +92,15 @@ class Repair:
         asking ``on_its_way_s`` ago, and is not here yet, is missed.
         """
         ours = self.intake.sequences[stream]
+        if ours is not None and ours > (epoch, last) and self._is_garbage(stream, ours):
+            ours = (epoch, last) if ours[0] == epoch else NEVER
+            self.intake.note({stream: ours}, ())
         if ours is None or ours == NEVER:
             first = oldest
+        elif epoch > ours[0]:
+            first = 1
         elif epoch == ours[0]:
             first = ours[1] + 1
-        elif epoch > ours[0] or self._was_set_back(stream, epoch, ours[0]):
-            first = 1
         else:
             return None
         now = time.monotonic()
@@ -111,18 +114,16 @@ class Repair:
         self._suspected[stream] = suspected
         return None
 
-    def _was_set_back(self, stream: Stream, epoch: int, ours: int) -> bool:
-        """Whether our epoch is none of the publisher's, who surely knows; then we go by theirs.
+    def _is_garbage(self, stream: Stream, ours: Position) -> bool:
+        """Whether we are somewhere where the publisher never was, and it surely knows.
 
-        Its clock was set back, or a header was garbage. Where it says so for the first time, it may
-        have started again since it was asked.
+        A header was garbled, or its clock was set back. Where that shows for the first time, what
+        it sent since it was asked may have come meanwhile.
         """
-        if self._older.get(stream) != (epoch, ours):
-            self._older[stream] = (epoch, ours)
-            return False
-        del self._older[stream]
-        self.intake.note({stream: (epoch, 0)}, ())
-        return True
+        is_sure = self._beyond.pop(stream, None) == ours
+        if not is_sure:
+            self._beyond[stream] = ours
+        return is_sure
 
     async def _fetch_tail(self, feed: str, topic: bytes, epoch: int, first: int, last: int) -> None:
         """Fetch what is behind our position; a gap in front of it shows by itself."""
@@ -160,22 +161,39 @@ class Repair:
         return {position[1] for position in positions if position is not None}
 
     async def _close_gaps(self) -> None:
-        """Repair what can be repaired, note the rest, and settle both."""
+        """Repair what can be repaired, note the rest, and settle both.
+
+        What cannot be now stays in the journal, and its turn comes. Nobody is waited for twice in
+        one round: a database that is away, nor a publisher that does not answer.
+        """
+        silent = set(self._silent)
         for number, gap in self.journal.gaps():
             if gap.epoch is None and _age_s(gap) < self.late_s:
-                continue
-            with contextlib.suppress(Unavailable):  # it stays in the journal, and its turn comes
-                await self._close(number, gap)
+                continue  # it may still be filled
+            try:
+                left = None if gap.feed in silent else await self._left_of(gap)
+            except Unavailable:
+                silent.add(gap.feed)
+                left = None
+            try:
+                await self._close(number, gap, left)
+            except Unavailable:
+                return
 
-    async def _close(self, number: int, gap: Gap) -> None:
+    def _ripe_in_s(self) -> float:
+        """When the first of the gaps that may still be filled is one for good."""
+        ages = [_age_s(gap) for _, gap in self.journal.gaps() if gap.epoch is None]
+        waiting = [self.late_s - age for age in ages if age < self.late_s]
+        return min(waiting, default=self.ask_every_s)
+
+    async def _close(self, number: int, gap: Gap, left: list[Gap] | None) -> None:
+        """Settle a gap of which this is left; None where the publisher does not answer."""
         is_old = _age_s(gap) > self.patience_s
-        try:
-            left = await self._left_of(gap)
-        except Unavailable:
+        if left is None:
             if is_old and gap.missing != 0 and number not in self._noted:
                 await self._note([gap])
                 self._noted.add(number)
-            raise
+            return
         if gap.missing != 0:
             if is_old and left != [gap]:  # it may have been noted, by this run or an earlier one
                 await self.ledger.repaired([attrs.evolve(gap, repaired_at=time.time_ns())])
@@ -185,11 +203,9 @@ class Repair:
         self._noted.discard(number)
 
     async def _left_of(self, gap: Gap) -> list[Gap]:
-        """What of the gap cannot be had; nothing where all of it came."""
+        """What of the gap cannot be had; nothing where all of it came. Raises Unavailable."""
         if gap.epoch is None or gap.first_seq is None or gap.last_seq is None:
             return [gap]
-        if gap.feed in self._silent:
-            raise Unavailable(f"the publisher of feed {gap.feed} does not answer")
         came = await self._fetch(gap.feed, gap.topic, gap.epoch, gap.first_seq, gap.last_seq)
         if came:
             logger.bind(feed=gap.feed, topic=_text(gap.topic), frames=len(came)).info("FEED_RESENT")

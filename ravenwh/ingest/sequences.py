@@ -6,19 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from ravenwh.ingest.limits import AHEAD_NS, FOLLOWED, LONGEST_TOPIC
 from ravenwh.ports import Frame, Gap, Position, Stream
 
 __all__ = ["NEVER", "Seen", "Sequences"]
 
 NEVER: Position = (0, 0)
 """The position of a stream that was followed and then called off: nothing of it is owed to us."""
-
-AHEAD_NS = 86_400_000_000_000
-"""A publisher that started further than this after its frame's arrival did not: the header is
-garbage, and must not make us deaf to the numbers of the true one."""
-
-FOLLOWED = 65_536
-"""Streams that are followed; a publisher that invents topics without end fills no memory."""
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +59,9 @@ class Sequences:
                 continue
             stream = (frame.feed, frame.topic)
             last = moved.get(stream) or known.get(stream)
-            if last is None and len(known) + len(moved) >= FOLLOWED:
+            if last is None and (
+                len(known) + len(moved) >= FOLLOWED or len(frame.topic) > LONGEST_TOPIC
+            ):
                 continue
             epoch, seq = position
             if last is not None and last[0] == epoch:

@@ -21,7 +21,6 @@ from ravenwh.domain.errors import (
 from ravenwh.domain.messages import Candle, Message
 from ravenwh.ingest.batch import Batch, write_isolated
 from ravenwh.ingest.cadence import Cadence
-from ravenwh.ingest.finality import Finality
 from ravenwh.ingest.intake import Intake
 from ravenwh.ingest.limits import Counts, Limits
 from ravenwh.ingest.repair import Repair
@@ -34,6 +33,7 @@ from ravenwh.ports import (
     Entry,
     Frame,
     GapLedger,
+    Holding,
     Journal,
     Meter,
     Position,
@@ -48,9 +48,6 @@ __all__ = ["Worker"]
 MessageT = TypeVar("MessageT", bound=Message)
 ResultT = TypeVar("ResultT")
 
-LATER_S = 10.0
-"""How long after the cadence has done with a gap it is closed: the two never have it at once."""
-
 MEASURED = 64  # messages of a batch whose clock is looked at, about
 
 
@@ -64,7 +61,8 @@ class Worker(Generic[MessageT]):
 
     One task only receives and journals, so that an outage of the sink is absorbed by the disk; one
     task writes what is in the journal, live frames and those of an earlier run alike.
-    ``wants`` picks the messages that belong to this sink, all others are ignored and counted.
+    ``wants`` picks the messages that belong to this sink, all others are ignored and counted;
+    ``holding`` holds some of them back until their turn.
     ``position_of`` reads the number of a frame; with a ``ledger``, and a ``resender`` to ask the
     publishers of ``feeds``, a third task repairs what the numbers show to be missing. ``cadence``
     does it for klines without numbers, by their times; ``silence`` alarms where nothing comes.
@@ -77,7 +75,7 @@ class Worker(Generic[MessageT]):
     journal: Journal
     dead_letters: DeadLetters
     limits: Limits = attrs.field(factory=Limits)
-    finality: Finality | None = None
+    holding: Holding[MessageT] | None = None
     cadence: Cadence | None = None
     position_of: Callable[[Frame], Position | None] = _no_position
     resender: Resender | None = None
@@ -116,7 +114,7 @@ class Worker(Generic[MessageT]):
             resender=self.resender,
             ledger=self.ledger,
             feeds=self.feeds,
-            late_s=0.0 if self.cadence is None else self.cadence.grace_s + LATER_S,
+            late_s=0.0 if self.cadence is None else self.cadence.grace_s,
         )
 
     def connected(self, feed: str) -> None:
@@ -163,7 +161,7 @@ class Worker(Generic[MessageT]):
     @property
     def in_journal(self) -> int:
         """Frames that are journaled and not settled: the last term of the identity of Counts."""
-        held = 0 if self.finality is None else len(self.finality)
+        held = 0 if self.holding is None else len(self.holding)
         return self.journal.last - self._cursor + held + len(self._batch)
 
     async def _watch(self, silence: Silence) -> None:
@@ -212,8 +210,9 @@ class Worker(Generic[MessageT]):
                 self._take(entry)
             if entries:
                 self._cursor = entries[-1][0]
-                if self._batch.opened_at is None:
-                    self._batch.opened_at = time.monotonic()
+            waits = self.holding is not None and self.holding.is_waiting
+            if (entries or waits) and self._batch.opened_at is None:
+                self._batch.opened_at = time.monotonic()
             if self._batch.is_due(self.limits, ending=self._complete and not entries):
                 if not await self._flush(stop):
                     return
@@ -245,21 +244,22 @@ class Worker(Generic[MessageT]):
             return
         if self.cadence is not None and isinstance(message, Candle):
             self.cadence.offer(entry[1], message)
-        if self.finality is not None and isinstance(message, Candle):
-            final, replaced = self.finality.offer(entry, message)
-            self.counts.folded += replaced
-            for final_entry, candle in final:
-                self._batch.add(final_entry, cast(MessageT, candle))
-        else:
-            self._batch.add(entry, cast(MessageT, message))
+        wanted = cast(MessageT, message)
+        if self.holding is None:
+            self._batch.add(entry, wanted)
+            return
+        final, folded = self.holding.offer(entry, wanted)
+        self.counts.folded += folded
+        for one in final:
+            self._batch.add(*one)
 
     async def _flush(self, stop: asyncio.Event) -> bool:
         """Commit the batch, then settle it in the journal; false where stop ended the tries."""
         held: Sequence[Entry] = ()
-        if self.finality is not None:
-            for entry, candle in self.finality.passed():
-                self._batch.add(entry, cast(MessageT, candle))
-            held = self.finality.held()
+        if self.holding is not None:
+            for one in self.holding.passed(self._cursor == self.journal.last):
+                self._batch.add(*one)
+            held = self.holding.held()
         batch = self._batch
         began = time.monotonic()
         result = await self._tried(lambda: write_isolated(self.sink, batch.messages), stop)

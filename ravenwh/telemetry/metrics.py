@@ -35,6 +35,8 @@ class Reading:
     lag_s: float
     journal_bytes: int
     dead_letter_bytes: int
+    dead_letters_collapsed: int
+    dead_letters_dropped: int
     is_ready: bool
 
 
@@ -119,11 +121,24 @@ class _State(Collector):
         for outcome, count in reading.frames.items():
             frames.add_metric([outcome], count)
         yield frames
-        yield CounterMetricFamily(
-            "ravenwh_messages_missing",
-            "Messages that were published and never came.",
-            value=reading.messages_missing,
-        )
+        for name, text, count in (
+            (
+                "messages_missing",
+                "Messages that were published, or expected, and never came.",
+                reading.messages_missing,
+            ),
+            (
+                "dead_letters_collapsed",
+                "Dead letters that were only counted, as too many were alike.",
+                reading.dead_letters_collapsed,
+            ),
+            (
+                "dead_letters_dropped",
+                "Dead letters that were given up at their limit.",
+                reading.dead_letters_dropped,
+            ),
+        ):
+            yield CounterMetricFamily(f"ravenwh_{name}", text, value=count)
         for name, text, value in (
             ("frames_in_journal", "Frames that wait to be written.", reading.in_journal),
             ("gaps_open", "Gaps that are not repaired or noted yet.", reading.gaps_open),

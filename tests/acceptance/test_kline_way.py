@@ -117,7 +117,7 @@ def messages(folder: Path) -> Iterator[Candle]:
 
 def accounted(log: str) -> dict[str, int]:
     """The counts with which the runner ended."""
-    (line,) = re.findall(r"KLINE_RUNNER_STOPPED (.*)", log)
+    (line,) = re.findall(r"RUNNER_STOPPED (.*)", log)
     return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
 
 

@@ -170,21 +170,6 @@ async def test_a_runner_refuses_an_old_schema(tmp_path: Path, database: str) -> 
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        ('feeds.default.wire = "cryptofeed"', "feeds.default.wire"),
-        ('feeds.default.control = "tcp://127.0.0.1:5999"', "feeds.default.control"),
-    ],
-)
-async def test_a_runner_refuses_what_it_does_not_do(
-    tmp_path: Path, mart_url: str, more: str, told: str
-) -> None:
-    _, err = await programs(tmp_path, mart_url, more).run("runners.kline", code=2)
-    assert told in err
-    assert "Traceback" not in err
-
-
 async def test_a_role_that_may_not_look_is_told_so_and_the_rest_is_checked(
     tmp_path: Path, mart_url: str
 ) -> None:
@@ -202,16 +187,17 @@ async def test_a_role_that_may_not_look_is_told_so_and_the_rest_is_checked(
     assert 'lacks USAGE ON SCHEMA "mart"' in findings["rights"]["found"]
 
 
-async def test_a_stranger_on_the_control_port_of_a_running_runner(
+async def test_a_stranger_on_the_control_port_is_told_by_the_runner_and_the_doctor(
     tmp_path: Path, mart_url: str
 ) -> None:
     with listening() as port:
-        async with programs(tmp_path, mart_url, kline_port=port).kline_runner() as runner:
-            findings = await doctor(Programs(folder=tmp_path), code=1)
-            assert runner.process.returncode is None
+        world = programs(tmp_path, mart_url, kline_port=port)
+        _, err = await world.run("runners.kline", code=1)
+        findings = await doctor(world, code=1)
+    assert f"server.kline_port: bind tcp://127.0.0.1:{port} is taken by another process" in err
     found = findings["ports of kline"]["found"]
     assert f"{port} taken by another program" in found
-    assert f"{port + 1000} held by our own runner kline" in found
+    assert f"{port + 1000} free" in found
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ravenwh.app.runner import upstreams_of
 from ravenwh.app.wires import decoder_of
+from ravenwh.app.work import upstreams_of
 from ravenwh.config import load
 from ravenwh.domain.errors import DecodeError
 from ravenwh.domain.messages import PriceIndex

@@ -1,4 +1,4 @@
-"""A way between two ends of TCP that can be cut and mended."""
+"""A way between two ends of TCP that can be cut and mended, and be slow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Self
 
 
 class Cable:
-    """Passes bytes on, both ways, until it is cut; while it is, nobody can connect."""
+    """Passes bytes on, both ways, until it is cut; while it is, nobody can connect.
+
+    ``bytes_per_s`` bounds each way of each connection, from now on.
+    """
 
     def __init__(self) -> None:
+        self.bytes_per_s: float | None = None
         self._server: asyncio.Server | None = None
         self._there = ("", 0)
         self._port = 0
@@ -64,15 +68,16 @@ class Cable:
             far_reader, far_writer = await asyncio.open_connection(*self._there)
             ends.append(far_writer)
             self._ends.add(far_writer)
-            await asyncio.gather(_copied(reader, far_writer), _copied(far_reader, writer))
+            await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
         for end in ends:
             end.transport.abort()
             self._ends.discard(end)
 
-
-async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(16_384 if self.bytes_per_s else 65_536):
+                writer.write(data)
+                await writer.drain()
+                if self.bytes_per_s:
+                    await asyncio.sleep(len(data) / self.bytes_per_s)
+        writer.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -91,12 +92,14 @@ class Ledger:
 
     rows: dict[tuple[object, ...], Gap] = attrs.field(factory=dict)
     is_away: bool = False
+    asked: int = 0
     changed: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def _key(self, gap: Gap) -> tuple[object, ...]:
         return (gap.feed, gap.topic, gap.epoch, gap.first_seq, gap.start_time)
 
     async def note(self, gaps: Sequence[Gap]) -> None:
+        self.asked += 1
         if self.is_away:
             raise Unavailable("the database is away")
         self.rows |= {self._key(gap): gap for gap in gaps}
@@ -121,6 +124,7 @@ class Bench:
     ring: Ring = attrs.field(factory=Ring)
     ledger: Ledger = attrs.field(factory=Ledger)
     patience_s: float = 60.0
+    late_s: float = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[Intake, Repair]]:
@@ -140,6 +144,8 @@ class Bench:
             feeds=["main"],
             ask_every_s=0.01,
             patience_s=self.patience_s,
+            late_s=self.late_s,
+            on_its_way_s=0.0,
         )
         task = asyncio.create_task(repair.run())
         try:
@@ -287,3 +293,72 @@ async def test_a_gap_outlives_the_process_and_the_database(bench: Bench) -> None
         await rounds(bench.ring)
         assert intake.journal.gaps() == []
     assert bench.ledger.ranges == [(4, 8, 5)]
+
+
+async def test_a_publisher_whose_clock_was_set_back_is_believed(bench: Bench) -> None:
+    async with bench.running() as (intake, _):
+        await intake.put([frame(5, epoch=EPOCH + 10)])  # no number 1, which would tell it
+        bench.ring.sent(range(1, 9), keep=6)
+        await rounds(bench.ring, 4)
+        assert intake.sequences["main", TOPIC] == (EPOCH, 8)
+    assert bench.numbers() == list(range(3, 9))
+    assert bench.ledger.rows == {}
+
+
+async def test_a_number_that_was_never_sent_does_not_hide_what_is_missing(bench: Bench) -> None:
+    frames = bench.ring.sent(range(1, 9))
+    async with bench.running() as (intake, _):
+        await intake.put([*frames, frame(2**62)])
+        await rounds(bench.ring, 4)
+        assert intake.sequences["main", TOPIC] == (EPOCH, 8)
+        frames = bench.ring.sent(range(9, 15), keep=2)
+        await intake.put(frames[-1:])
+        await rounds(bench.ring, 4)
+    assert [*range(1, 9), 13, 14] == [seq for seq in bench.numbers() if seq < 2**62]
+    assert (9, 12, 4) in bench.ledger.ranges
+
+
+async def test_a_database_that_is_away_is_asked_once_a_round(bench: Bench) -> None:
+    bench.ledger.is_away = True
+    bench.ring.sent(range(1, 201), keep=1)
+    async with bench.running() as (intake, _):
+        await intake.put([frame(seq) for seq in range(1, 200, 2)])
+        await rounds(bench.ring, 4)
+        assert bench.ledger.asked <= bench.ring.asked
+        assert len(intake.journal.gaps()) == 99
+    bench.ledger.is_away = False
+    async with bench.running() as (intake, _):
+        await rounds(bench.ring, 3)
+        assert intake.journal.gaps() == []
+    assert sum(missing or 0 for *_, missing in bench.ledger.ranges) == 99
+
+
+async def test_what_was_called_off_is_fetched_but_not_owed(bench: Bench) -> None:
+    frames = bench.ring.sent(range(1, 6))
+    async with bench.running() as (intake, _):
+        await intake.put(frames)
+        intake.forget(lambda stream: stream == ("main", TOPIC))
+        bench.ring.sent(range(6, 31), keep=5)
+    async with bench.running() as (intake, _):  # it is as durable as any position
+        await rounds(bench.ring)
+        assert intake.counts.missing == 0
+    assert bench.numbers() == [1, 2, 3, 4, 5, *range(26, 31)]
+    assert bench.ledger.rows == {}
+
+
+async def test_a_gap_without_numbers_is_noted_when_nothing_more_can_come_late(
+    bench: Bench,
+) -> None:
+    bench.late_s = 1000.0
+    now = time.time_ns()
+    name = b"BINANCE_SPOT:CANDLE:BTCUSDT 1m"
+    gaps = [
+        Gap(feed="main", topic=name, start_time=at, end_time=at + 1, missing=1, reason="",
+            detected_at=now - age * 10**9)
+        for at, age in ((7, 1001), (9, 900))
+    ]  # fmt: skip
+    async with bench.running() as (intake, _):
+        intake.note({}, gaps)
+        await rounds(bench.ring)
+        assert [gap.start_time for _, gap in intake.journal.gaps()] == [9]
+    assert [gap.start_time for gap in bench.ledger.rows.values()] == [7]

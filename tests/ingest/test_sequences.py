@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ravenwh.feed import wire
-from ravenwh.ingest.sequences import FOLLOWED, Sequences
+from ravenwh.ingest.limits import AHEAD_NS, FOLLOWED, LONGEST_TOPIC
+from ravenwh.ingest.sequences import NEVER, Sequences
 from ravenwh.ports import Frame, Gap, Position, Stream
 
 EPOCH = 1_704_067_200_000_000_000
@@ -16,7 +17,7 @@ TOPIC = b"BINANCE_SPOT:CANDLE:BTCUSDT "
 
 
 def frame(seq: int, *, epoch: int = EPOCH, topic: bytes = TOPIC, header: bytes = b"") -> Frame:
-    return Frame("main", topic, header or wire.header(epoch, seq), b"", 77)
+    return Frame("main", topic, header or wire.header(epoch, seq), b"", EPOCH + 77)
 
 
 def sequences(known: dict[Stream, Position] | None = None) -> Sequences:
@@ -84,11 +85,31 @@ def test_a_frame_without_a_number_is_passed_over() -> None:
     assert (seen.positions, seen.gaps) == ({}, [])
 
 
+def test_a_publisher_of_the_future_is_none_and_hides_no_gap_of_the_true_one() -> None:
+    stream = sequences({("main", TOPIC): (EPOCH, 10)})
+    assert stream.look([frame(9, epoch=EPOCH + 2 * AHEAD_NS)]).positions == {}
+    assert ranges(list(stream.look([frame(13)]).gaps)) == [(11, 12, 2)]
+
+
+def test_what_was_called_off_is_not_owed_when_it_is_wanted_again() -> None:
+    stream = sequences({("main", TOPIC): (EPOCH, 10), ("main", b"other "): (EPOCH, 3)})
+    forgotten = stream.known(lambda stream: stream[1] == TOPIC)
+    assert forgotten == [("main", TOPIC)]
+    stream.follow(dict.fromkeys(forgotten, NEVER))
+    assert stream.known(lambda stream: True) == [("main", b"other ")]
+    assert ranges(list(stream.look([frame(90)]).gaps)) == [(1, 89, 0)]
+
+
 def test_topics_without_end_fill_no_memory() -> None:
     known: dict[Stream, Position] = {("main", b"%d" % i): (EPOCH, 1) for i in range(FOLLOWED)}
     stream = sequences(known)
     seen = stream.look([frame(5, topic=b"one more"), frame(3, topic=b"7")])
     assert seen.positions == {("main", b"7"): (EPOCH, 3)}
+
+
+def test_a_topic_that_no_name_has_fills_no_memory_either() -> None:
+    seen = sequences().look([frame(1, topic=b"x" * (LONGEST_TOPIC + 1))])
+    assert (seen.positions, seen.gaps) == ({}, [])
 
 
 @given(

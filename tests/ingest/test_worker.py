@@ -147,7 +147,7 @@ class Bench:
             journal=store,
             dead_letters=store,
             limits=self.limits,
-            finality=self.finality,
+            holding=self.finality,
         )
         self.stop.clear()
         task = asyncio.create_task(worker.run(self.stop))

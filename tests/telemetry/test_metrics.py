@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 
+import attrs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ravenwh.domain.errors import Unavailable
+from ravenwh.ingest import Counts
 from ravenwh.telemetry.live import serve_live
 from ravenwh.telemetry.metrics import OFFSETS, VENUES, Metrics, Reading
+from tests.conftest import ROOT
 from tests.programs import free_ports
 
 READING = Reading(
@@ -24,6 +28,8 @@ READING = Reading(
     lag_s=0.25,
     journal_bytes=1000,
     dead_letter_bytes=64,
+    dead_letters_collapsed=11,
+    dead_letters_dropped=2,
     is_ready=True,
 )
 
@@ -63,6 +69,8 @@ def test_a_scrape_has_the_counts_and_their_identity() -> None:
     assert page["ravenwh_frames_total", "received"] == 7
     assert page["ravenwh_frames_in_journal",] == 3
     assert page["ravenwh_messages_missing_total",] == 4
+    assert page["ravenwh_dead_letters_collapsed_total",] == 11
+    assert page["ravenwh_dead_letters_dropped_total",] == 2
     assert page["ravenwh_oldest_unwritten_seconds",] == 1.5
     assert page["ravenwh_ready",] == 1
 
@@ -120,3 +128,19 @@ async def test_a_taken_port_is_refused_with_what_to_do() -> None:
         with pytest.raises(Unavailable, match="ravenwh doctor"):
             async with serve_live("127.0.0.1", port, "kline"):
                 pass
+
+
+def test_the_page_about_monitoring_has_every_metric() -> None:
+    metrics = Metrics(lambda: READING)
+    metrics.retried("Unavailable")
+    metrics.offset("BINANCE_SPOT", 0.1)
+    names = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(metrics.page().decode())
+        if not family.name.endswith("_created")  # which the library adds to each
+    }
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text(encoding="utf-8")
+    table = page.partition("| metric |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(ravenwh_\w+)`", table)) == names
+    outcomes = set(re.findall(r"`([a-z]+)`", table.partition("frames_in_journal")[0]))
+    assert outcomes == set(attrs.fields_dict(Counts)) - {"missing"}
