@@ -51,9 +51,9 @@ SCALARS = st.one_of(
     st.integers(),
     st.integers(min_value=0, max_value=70_000),
     st.floats(),
-    st.datetimes(),
+    st.datetimes().map(lambda at: at.replace(fold=0)),
     st.dates(),
-    st.times(),
+    st.times().map(lambda at: at.replace(fold=0)),
 )
 VALUES = st.recursive(
     SCALARS,
