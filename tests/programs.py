@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -29,13 +30,17 @@ PATIENCE_S = 90.0
 
 
 def free_ports() -> Iterator[int]:
-    """Ports that were free, as were those of their metrics; each is given once."""
+    """Ports that were free, as were those of their metrics; each is given once.
+
+    None that the system gives to outgoing connections: who connects to the port of a program that
+    was killed might get that very port, and hold it.
+    """
     with ExitStack() as held:
         while True:
-            one = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            number: int = one.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                held.enter_context(socket.create_server(("127.0.0.1", number + METRICS_OFFSET)))
+            number = random.randrange(10_000, 31_000)
+            with suppress(OSError):
+                for one in (number, number + METRICS_OFFSET):
+                    held.enter_context(socket.create_server(("127.0.0.1", one)))
                 yield number
 
 

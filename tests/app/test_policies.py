@@ -144,11 +144,10 @@ def test_what_the_settings_say_is_shown_written_and_clean(
 
 
 def test_how_the_jobs_run_is_shown(each_community: EngineDatabase, desk_for: Any) -> None:
-    """The counts are put where TimescaleDB keeps them: jobs run by themselves on a native one."""
+    """The counts are put where TimescaleDB keeps them."""
     desk: Desk = desk_for(each_community.url)
     desk.says('schema = "wh_x"\n')
     desk.migrate()
-    desk.rows("SELECT _timescaledb_functions.stop_background_workers()")
     desk.rows("""
         INSERT INTO _timescaledb_internal.bgw_job_stat
         SELECT job_id, '2024-05-01 12:00Z', '2024-05-01 12:01Z', '2024-05-01 12:30Z',

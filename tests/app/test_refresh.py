@@ -122,10 +122,7 @@ def native_url(native_timescale: EngineDatabase) -> str:
 
 
 async def mart_on(url: str, **timescale: Any) -> Mart:
-    """No policy runs by itself there from now on."""
     libpq_url = url.replace("+asyncpg", "")
-    with psycopg.connect(libpq_url, autocommit=True) as connection:
-        connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
     settings = settings_for(url, timescale={"url": url} | timescale)
     engine = make_engine(url)
     sink = kline_sink(engine, Register())

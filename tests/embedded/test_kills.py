@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from ravenwh.domain.errors import Unavailable
 from ravenwh.embedded import EmbeddedPostgres, locks
 from ravenwh.embedded.account import Account, server_account
-from ravenwh.embedded.processes import has_proc, working_in
+from ravenwh.embedded.processes import has_proc, is_postgres, working_in
 from tests.embedded.children import Start, until
 from tests.servers import PgServer
 
@@ -44,8 +44,11 @@ def kill_everything(root: Path) -> None:
     """kill -9 of every process of the server, the first one first, so that it mends nothing."""
     postmaster = EmbeddedPostgres(root=root).status().pid
     assert postmaster
-    for pid in (postmaster, *(pid for pid in postgres_processes(root) if pid != postmaster)):
-        os.kill(pid, signal.SIGKILL)
+    killed = (postmaster, *(pid for pid in postgres_processes(root) if pid != postmaster))
+    for pid in killed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(is_postgres, killed)))  # one that dies may still answer
 
 
 def test_every_acknowledged_commit_survives(own_root: Path, child: Start) -> None:

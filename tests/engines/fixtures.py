@@ -86,7 +86,7 @@ def wasm(wasm_server: WasmServer) -> Iterator[EngineDatabase]:
 
 @pytest.fixture
 def native_timescale(native_server: NativeServer) -> Iterator[EngineDatabase]:
-    """On a native TimescaleDB: jobs run by themselves, clients at the same moment."""
+    """On a native TimescaleDB: clients at the same moment; no job runs by itself."""
     with native_server.fresh_database() as url:
         yield EngineDatabase(engine="native", url=url, level="community")
 

@@ -39,6 +39,8 @@ SELECT (SELECT default_version FROM pg_available_extensions WHERE name = 'timesc
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 """
 
+STOP_JOBS = "SELECT _timescaledb_functions.stop_background_workers()"
+
 
 @attrs.frozen(kw_only=True)
 class NativeServer:
@@ -49,7 +51,11 @@ class NativeServer:
 
     @contextmanager
     def fresh_database(self, *, extension: bool = True) -> Iterator[str]:
-        """The URL, for SQLAlchemy with asyncpg, of a new database; dropped afterwards."""
+        """The URL, for SQLAlchemy with asyncpg, of a new database; dropped afterwards.
+
+        With the extension its policies do not run by themselves: a job between two steps of a test
+        would compress or refresh what the second one is about.
+        """
         name = f"test_{uuid4().hex[:12]}"
         named = sql.Identifier(name)
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -58,6 +64,7 @@ class NativeServer:
             if extension:
                 with psycopg.connect(self._url(name, "postgresql"), autocommit=True) as connection:
                     connection.execute("CREATE EXTENSION timescaledb")
+                    connection.execute(STOP_JOBS)
             yield self._url(name, "postgresql+asyncpg")
         finally:
             with psycopg.connect(self.dsn, autocommit=True) as connection:

@@ -488,7 +488,7 @@ async def test_after_close_there_is_nothing_more() -> None:
     source.close()
     source.close()
     await publisher.close()
-    with pytest.raises(Refused, match="closed while it was received from"):
+    with pytest.raises(Refused, match="closed"):  # in the wait, or on its way there
         await receiving
     with pytest.raises(Refused, match="closed"):
         await waiting
