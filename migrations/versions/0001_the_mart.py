@@ -1,6 +1,6 @@
 """the mart.
 
-Revision: 0001, after . Created 2026-11-22 01:05:14.770332+00:00.
+Revision: 0001, after . Created 2026-11-22 05:39:43.481165+00:00.
 """
 
 from __future__ import annotations
@@ -123,6 +123,15 @@ def upgrade() -> None:
         sa.Column("changes", sa.BigInteger(), nullable=False),
         sa.Column("recorded_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("fact", "day", name=op.f("pk_ops__refresh_due")),
+        schema="mart",
+    )
+    op.create_table(
+        "ops__tick_export",
+        sa.Column("measurement", sa.Text(), nullable=False),
+        sa.Column("day", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.Column("exported_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("measurement", "day", name=op.f("pk_ops__tick_export")),
         schema="mart",
     )
     op.create_table(
@@ -1999,6 +2008,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("delisted_at IS NULL AND NOT is_deleted"),
     )
     op.drop_table("dim__symbol", schema="mart")
+    op.drop_table("ops__tick_export", schema="mart")
     op.drop_table("ops__refresh_due", schema="mart")
     op.drop_table("ops__feed_gap", schema="mart")
     op.drop_table("dim__quote", schema="mart")

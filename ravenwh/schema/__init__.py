@@ -20,7 +20,14 @@ from ravenwh.schema.dimensions import (
     Symbol,
 )
 from ravenwh.schema.facts import BARS, KLINES, SOURCES, Kline, SeriesFact
-from ravenwh.schema.operations import FEED_GAPS, REFRESH_DUE, FeedGap, RefreshDue
+from ravenwh.schema.operations import (
+    FEED_GAPS,
+    REFRESH_DUE,
+    TICK_EXPORTS,
+    FeedGap,
+    RefreshDue,
+    TickExport,
+)
 
 __all__ = [
     "BARS",
@@ -32,6 +39,7 @@ __all__ = [
     "ROLLUPS",
     "SOURCES",
     "SYMBOLS",
+    "TICK_EXPORTS",
     "VIEWS",
     "Base",
     "Coin",
@@ -44,4 +52,5 @@ __all__ = [
     "RefreshDue",
     "SeriesFact",
     "Symbol",
+    "TickExport",
 ]

@@ -1,4 +1,4 @@
-"""What the warehouse notes about itself: which rollups wait for a refresh, what never came.
+"""What the warehouse notes about itself: rollups to refresh, what never came, ticks exported.
 
 These tables are small, and rows are written by the runners in the transactions they speak of, so
 that a note is there if and only if what it tells of happened.
@@ -14,7 +14,7 @@ from sqlalchemy.schema import SchemaItem
 
 from ravenwh.schema.base import HOME_SCHEMA, Base
 
-__all__ = ["FEED_GAPS", "REFRESH_DUE", "FeedGap", "RefreshDue"]
+__all__ = ["FEED_GAPS", "REFRESH_DUE", "TICK_EXPORTS", "FeedGap", "RefreshDue", "TickExport"]
 
 
 class RefreshDue(Base):
@@ -75,5 +75,21 @@ class FeedGap(Base):
         )
 
 
+class TickExport(Base):
+    """Days of a measurement in InfluxDB that were exported to files.
+
+    ``points`` is how many were written, zero for a day that held none: the bucket lets its days go,
+    and this is what shows that one is kept elsewhere.
+    """
+
+    __tablename__ = "ops__tick_export"
+
+    measurement: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[datetime] = mapped_column(primary_key=True)
+    points: Mapped[int] = mapped_column(sa.BigInteger)
+    exported_at: Mapped[datetime]
+
+
 REFRESH_DUE: sa.Table = Base.metadata.tables[f"{HOME_SCHEMA}.{RefreshDue.__tablename__}"]
 FEED_GAPS: sa.Table = Base.metadata.tables[f"{HOME_SCHEMA}.{FeedGap.__tablename__}"]
+TICK_EXPORTS: sa.Table = Base.metadata.tables[f"{HOME_SCHEMA}.{TickExport.__tablename__}"]
