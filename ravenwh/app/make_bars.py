@@ -65,7 +65,6 @@ async def run_make_bars(settings: Settings, stop: asyncio.Event) -> Counts:
                 publish=publisher.publish,
                 position_of=wire.position,
             )
-            await making.publish_again()
             yield Parts(
                 sink=making,
                 ledger=_Unkept(),
@@ -73,6 +72,7 @@ async def run_make_bars(settings: Settings, stop: asyncio.Event) -> Counts:
                 collections=_OfBars,
                 handlers=resend_handlers(publisher),
                 connected=making.connected,
+                beside=making.publish_again,
             )
             store.keep()
         finally:

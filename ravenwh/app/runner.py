@@ -12,6 +12,7 @@ from contextlib import (
 from typing import Generic, TypeVar, cast
 
 import attrs
+from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ravenwh.app.database import Database, database_of, engine_on
@@ -25,11 +26,14 @@ from ravenwh.feed import wire
 from ravenwh.ingest import Cadence, Counts, Finality
 from ravenwh.journal import Store
 from ravenwh.ports import Holding, Sink, WriteResult
+from ravenwh.warehouse.engine import answer_of
 from ravenwh.warehouse.gaps import FeedGaps
 
 __all__ = ["Context", "Job", "Ready", "run_job"]
 
 MessageT = TypeVar("MessageT", bound=Message)
+
+LOOK_EVERY_S = 5.0
 
 
 @attrs.frozen(kw_only=True)
@@ -121,12 +125,13 @@ def _cadence(store: Store) -> Cadence:
 class _Prepared(Generic[MessageT]):
     """The sink of a job, which becomes ready when its database is there.
 
-    A server that is ours to bring back is brought back. ``waiting_for`` is why it is not ready.
+    A server that is ours to bring back is brought back. ``waiting_for`` is why it cannot be written
+    to, as far as that is known without writing: the database is asked every now and then.
     """
 
     context: Context
     prepare: Callable[[Context], Awaitable[Ready[MessageT]]]
-    waiting_for: str | None = attrs.field(default="the database is asked", init=False)
+    waiting_for: str | None = attrs.field(default="starting: it is looked for", init=False)
     _ready: Ready[MessageT] | None = attrs.field(default=None, init=False)
     _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
@@ -151,7 +156,21 @@ class _Prepared(Generic[MessageT]):
                     return
                 await backoff.wait(error, self.context.stop)
         async with ready.beside:
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                await self._look()
+
+    async def _look(self) -> None:
+        """Ask the database for a sign of life, so that readiness is true of an idle runner too."""
+        try:
+            await answer_of(self.context.engine)
+        except Unavailable as error:
+            if self.waiting_for is None:
+                logger.bind(reason=str(error)).warning("SINK_UNAVAILABLE")
+            self.waiting_for = f"the database is away: {error}"
+            await self.context.database.revive()
+        else:
+            self.waiting_for = None
 
     async def _made_ready(self) -> Ready[MessageT]:
         async with self._turn:
@@ -161,7 +180,7 @@ class _Prepared(Generic[MessageT]):
                 await require_head(self.context.settings, self.context.engine)
                 self._ready = await self.prepare(self.context)
             except Unavailable as error:
-                self.waiting_for = str(error)
+                self.waiting_for = f"starting: {error}"
                 await self.context.database.revive()
                 raise
             self.waiting_for = None

@@ -28,7 +28,7 @@ class Watched:
     def follow(
         self, worker: Worker[Any], store: Store, waiting_for: Callable[[], str | None]
     ) -> None:
-        """From now on tell of these, and of what the sink waits for until it is ready."""
+        """From now on tell of these, and of what the sink waits for."""
         self._parts = (worker, store, waiting_for)
 
     @property
@@ -38,7 +38,7 @@ class Watched:
             return ["starting: the journal and the sockets are being opened"]
         worker, _, waiting_for = self._parts
         why = waiting_for()
-        return ([] if why is None else [f"starting: {why}"]) + worker.troubles
+        return ([] if why is None else [why]) + worker.troubles
 
     def reading(self) -> Reading | None:
         """Its state at this moment; None before there is one."""

@@ -69,8 +69,8 @@ class Parts(Generic[MessageT]):
 
     ``collections`` gives what the control socket answers for the collections of the runner,
     ``handlers`` are what it answers besides. ``connected`` is told the name of a feed at each
-    connection. ``waiting_for`` is why the sink is not ready, None where it is; ``beside`` goes on
-    for as long as the worker.
+    connection. ``waiting_for`` is why the sink cannot be written to, None where it can; ``beside``
+    goes on beside the worker, and ends with it.
     """
 
     sink: Sink[MessageT]

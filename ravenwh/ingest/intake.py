@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
 import attrs
 from loguru import logger
@@ -137,9 +139,7 @@ class Intake:
 
 def _portion(frames: Sequence[Frame], max_bytes: int) -> int:
     """How many of the frames are within so many bytes; one at least."""
-    total = 0
-    for count, frame in enumerate(frames):
-        total += frame.size
-        if total > max_bytes:
-            return max(1, count)
-    return len(frames)
+    sizes = [len(f.topic) + len(f.header) + len(f.payload) for f in frames]
+    if sum(sizes) <= max_bytes:
+        return len(frames)
+    return max(1, bisect_right(list(accumulate(sizes)), max_bytes))

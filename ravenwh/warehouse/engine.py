@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ravenwh.schema import HOME_SCHEMA
+from ravenwh.warehouse.errors import translated
 
-__all__ = ["make_engine"]
+__all__ = ["answer_of", "make_engine"]
 
 
 def make_engine(
@@ -48,3 +49,10 @@ def make_engine(
     if schema == HOME_SCHEMA:
         return engine
     return engine.execution_options(schema_translate_map={HOME_SCHEMA: schema})
+
+
+async def answer_of(engine: AsyncEngine) -> None:
+    """Have the server answer. Raises Unavailable where it does not."""
+    with translated():
+        async with engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))

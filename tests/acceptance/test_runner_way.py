@@ -38,6 +38,14 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
+async def ready_with(port: int, status: int) -> str:
+    """What ``/readyz`` says, once it says it with this status."""
+    async with asyncio.timeout(SOON_S):
+        while (said := await page(port, "/readyz"))[0] != status:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return said[1]
+
+
 @attrs.frozen(kw_only=True)
 class Mart:
     """The mart as psql sees it."""
@@ -242,6 +250,10 @@ async def test_frames_are_taken_before_the_database_is_there(
             await way.mend()
             await until(lambda: mart_at.count() == 50)
             assert (await page(port + 1000, "/readyz"))[0] == 200
+            await way.cut()  # and nothing comes that would have to be written
+            assert "the database is away" in await ready_with(port + 1000, 503)
+            await way.mend()
+            await ready_with(port + 1000, 200)
 
 
 async def test_several_feeds_at_once_connected_and_bound_on_both_wires(

@@ -95,10 +95,12 @@ async def database(folder: Path, port: int) -> AsyncIterator[Database]:
     with EmbeddedPostgres(root=folder / "pg", port=port) as server:
         await asyncio.to_thread(migrate, server.url)  # which runs a loop of its own
         with _small_disk(folder / "space") as space:
-            if space is not None:
-                _move_klines(server, space)
-            yield Database(server=server, space=space)
-            server.shutdown(force=True)
+            try:
+                if space is not None:
+                    _move_klines(server, space)
+                yield Database(server=server, space=space)
+            finally:
+                server.shutdown(force=True)
 
 
 @contextmanager
@@ -241,9 +243,10 @@ class Runner:
     @property
     def log(self) -> str:
         """What all of them have written."""
-        return "".join(
-            (self.folder / f"runner-{n}.log").read_text() for n in range(1, self.starts + 1)
-        )
+        return "".join(map(self._log, range(1, self.starts + 1)))
+
+    def _log(self, number: int) -> str:
+        return (self.folder / f"runner-{number}.log").read_text()
 
     async def start(self) -> None:
         """Start one, not waiting for anything."""
@@ -267,9 +270,12 @@ class Runner:
         await process.wait()
 
     async def stop(self) -> None:
-        """SIGTERM; it must end well."""
+        """SIGTERM, once it has begun; it must end well."""
         assert self.process is not None
         process, self.process = self.process, None
+        async with asyncio.timeout(SOON_S):
+            while "RUNNER_STARTED" not in self._log(self.starts):  # noqa: ASYNC110  another process
+                await asyncio.sleep(0.05)
         process.terminate()
         code = await asyncio.wait_for(process.wait(), SOON_S)
         assert code == 0, self.log[-2000:]

@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 
 import attrs
 
@@ -130,7 +130,7 @@ async def kills(world: World) -> None:
     down = plan.kills * plan.down_s / 2
     between = max(0.2, (plan.numbers / plan.rate - down) / plan.kills)
     for _ in range(plan.kills):
-        await asyncio.sleep(world.rng.uniform(0.1, 2 * between))
+        await asyncio.sleep(world.rng.uniform(0.1, 1.6 * between))
         await world.kill_runner(world.rng.uniform(0, plan.down_s))
 
 
@@ -212,7 +212,9 @@ async def storm(plan: Plan) -> Report:
     """Let all of it happen."""
 
     async def happen(world: World) -> None:
-        await asyncio.gather(kills(world), faults(world))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(kills(world))
+            tasks.create_task(faults(world))
 
     return await played(plan, happen)
 
@@ -241,7 +243,8 @@ async def played(
             await happen(world)
             await world.publisher.done.wait()
             ended = time.monotonic()
-            await world.until_all_are_there(plan.numbers, plan.settle_s)
+            with suppress(TimeoutError):  # then it is told which are not
+                await world.until_all_are_there(plan.numbers, plan.settle_s)
             settled_s = time.monotonic() - ended
         finally:
             watching.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -38,6 +39,7 @@ class Bench:
     path: Path
     table: Table = attrs.field(factory=Table)
     ledger: Ledger = attrs.field(factory=Ledger)
+    wants: Callable[[Message], bool] = is_candle
 
     async def run(self, klines: list[Candle], *, kill_after: int | None = None) -> None:
         """One process's life: it is killed after so many frames, or ends well when all is told."""
@@ -45,7 +47,7 @@ class Bench:
         worker = Worker[Candle](
             source=source,
             decode=decode,
-            wants=is_candle,
+            wants=self.wants,
             sink=self.table,
             journal=store,
             dead_letters=store,
@@ -108,3 +110,9 @@ async def test_what_never_came_is_in_the_ledger_once_and_nothing_else_is(tmp_pat
         visible = set(range(min(came_of), max(came_of))) - came_of
         assert len(visible) > 10
         assert sorted(missing) == sorted(visible)
+
+
+async def test_what_nobody_wants_is_not_missed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "j.sqlite", wants=lambda message: message.symbol == "BTCUSDT")
+    await bench.run([candle(n, symbol=name) for n in (0, 1, 9) for name in ("BTCUSDT", "ETHUSDT")])
+    assert [gap.missing for gap in bench.ledger.rows.values()] == [7]

@@ -355,10 +355,12 @@ async def test_a_full_file_loses_nothing_and_goes_on_with_room(bench: Bench) -> 
             while "JOURNAL_FULL\n" not in bench.lines:  # noqa: ASYNC110  a turn of the loop
                 await asyncio.sleep(0)
         assert worker.counts.received < 400
+        assert any(one.startswith("nothing is received: ") for one in worker.troubles)
         worker.journal._db.execute("PRAGMA max_page_count = 1000").fetchone()
         bench.table.failures.clear()
         await bench.until(worker, lambda counts: counts.written == 400)
         assert worker.counts.lost == 0
+        assert worker.troubles == []
 
 
 async def test_a_batch_closes_by_bytes_and_no_more_is_read(bench: Bench) -> None:
