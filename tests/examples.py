@@ -13,9 +13,9 @@ Where output is shown, ``...`` stands for anything, and the amount of white spac
 Blocks in braces are directives of MyST. Comments, invisible to readers, steer a page:
 ``<!-- examples: from nothing -->`` (an embedded server that holds nothing, in place of a mart with
 klines), ``<!-- examples: with TimescaleDB -->`` (an empty database that has it, on each engine in
-turn, also named by DATABASE_URL), ``<!-- wait for 1440 klines -->`` (the runner writes while the
-page goes on), and before a block ``<!-- file models.py -->`` or ``<!-- more of models.py -->``: it
-is written to that file and not run.
+turn, also named by DATABASE_URL), ``<!-- wait for 1440 klines -->`` or ``bars`` (the runner writes
+while the page goes on), and before a block ``<!-- file models.py -->`` or
+``<!-- more of models.py -->``: it is written to that file and not run.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ WITH_TIMESCALEDB = "<!-- examples: with TimescaleDB -->"
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>\{?[\w-]*)[^`]*$")
-_WAIT = re.compile(r"<!-- wait for (?P<klines>\d+) klines -->")
+_WAIT = re.compile(r"<!-- wait for (?P<rows>\d+ (klines|bars)) -->")
 _FILE = re.compile(r"<!-- (?P<how>file|more of) (?P<name>[\w./-]+) -->")
 
 
 @attrs.frozen(kw_only=True)
 class Block:
-    """A fenced block, or a wait (language ``wait``, body the number), at a line of its page.
+    """A fenced block, or a wait (language ``wait``, body for what), at a line of its page.
 
     ``file`` is where it goes, if to a file, and ``mode`` how that is opened.
     """
@@ -70,7 +70,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
         if goes_to := _FILE.search(line):
             file = {"file": goes_to["name"], "mode": "w" if goes_to["how"] == "file" else "a"}
         elif wait := _WAIT.search(line):
-            yield Block(page=page, line=number, language="wait", body=wait["klines"])
+            yield Block(page=page, line=number, language="wait", body=wait["rows"])
         elif fence := _FENCE.match(line):
             body = []
             for _, inner in lines:

@@ -24,12 +24,16 @@ from psycopg import sql
 import ravenwh
 from ravenwh.app.instruments import register_of
 from ravenwh.config import load
+from ravenwh.domain.errors import Unavailable
+from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.domain.series import TimeRange
 from ravenwh.domain.settings import Server
 from ravenwh.embedded import EmbeddedPostgres
-from ravenwh.schema import KLINES
+from ravenwh.features import Chain, TickImbalance, to_candle
+from ravenwh.schema import BARS, KLINES
 from ravenwh.sources.simulator import SimulatedMarket
+from ravenwh.warehouse.bar_sink import BarSink
 from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.rows import kline_values
 from ravenwh.warehouse.upsert import Upsert
@@ -72,6 +76,10 @@ HELD = (
 """The series of the mart that the examples read: 2024-01-01, from the simulator."""
 
 
+FACTS = {"klines": [KLINES], "bars": [*BARS.values()]}
+"""Where the rows are of what a page waits for."""
+
+
 @pytest.fixture(scope="module")
 def filled_template(pg_server: PgServer, mart_template: str) -> Iterator[str]:
     """The name of a database with a day of klines in it, to be copied."""
@@ -90,7 +98,21 @@ async def fill(url: str) -> None:
         market = SimulatedMarket(symbol=symbol, venue=venue)
         result = await sink.write(list(market.klines(interval, day)))
         assert result.rejected == ()
+    result = await BarSink.into_all(engine, Register()).write(list(bars_of(day)))
+    assert result.rejected == ()
     await engine.dispose()
+
+
+def bars_of(span: TimeRange) -> Iterator[Candle]:
+    """The bars of the mart that the examples read."""
+    venue, symbol = "BINANCE_FUTURES", "BTCUSDT"
+    chain = Chain(profile := TickImbalance(expected_ticks=400))
+    for trade in SimulatedMarket(symbol=symbol, venue=venue).trades(span):
+        bar = chain.push(trade)
+        if bar is not None:
+            yield to_candle(
+                bar, profile=profile, name="tib_small", venue=venue, symbol=symbol, producer=""
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -108,11 +130,20 @@ class Desk:
             cursor = connection.execute(sql.SQL(text))
             return cursor.fetchall()
 
-    def wait_for(self, klines: int) -> None:
-        """Until the mart holds so many klines."""
+    def count(self, what: str) -> int:
+        """How many there are of it; none while no program of the page has a server up."""
+        try:
+            counts = [self.query(f"SELECT count(*) FROM mart.{fact.name}") for fact in FACTS[what]]  # noqa: S608
+        except Unavailable:
+            return 0
+        return sum(rows[0][0] for rows in counts)
+
+    def wait_for(self, rows: str) -> None:
+        """Until the mart holds so many klines, or bars."""
+        count, what = rows.split()
         until = time.monotonic() + 60
-        while self.query("SELECT count(*) FROM mart.fact__kline") != [(klines,)]:
-            assert time.monotonic() < until, f"the mart does not come to hold {klines} klines"
+        while self.count(what) != int(count):
+            assert time.monotonic() < until, f"the mart does not come to hold {rows}"
             time.sleep(0.05)
 
 
@@ -221,7 +252,7 @@ def run(block: Block, namespace: dict[str, Any], desk: Desk, shell: Shell) -> No
         case "json":
             json.loads(block.body)
         case "wait":
-            desk.wait_for(int(block.body))
+            desk.wait_for(block.body)
         case language:
             is_directive = language.startswith("{")
             assert is_directive or language == "text", f"{block}: no rule for {language!r}"

@@ -23,6 +23,8 @@ from psycopg import sql
 from ravenwh.domain.profile import kind_of
 from ravenwh.features import Bar, Chain, parse_profile
 from ravenwh.warehouse.bars import BAR_FACTS
+from tests.conftest import migrate
+from tests.engines.fixtures import EngineDatabase
 from tests.programs import PATIENCE_S, Programs, ended, free_ports
 
 PROFILES: Mapping[str, Mapping[str, float]] = {
@@ -64,7 +66,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, mart_url: str) -> World:
+def world(tmp_path: Path, each_server: EngineDatabase) -> World:
+    migrate(each_server.url)
     with closing(free_ports()) as free:
         ports = {f"{name}_port": next(free) for name in ("replay", "make_bars")}
     profiles = "\n".join(
@@ -73,7 +76,7 @@ def world(tmp_path: Path, mart_url: str) -> World:
     )
     programs = Programs(folder=tmp_path).configure(
         f"""
-        timescale.url = {json.dumps(mart_url)}
+        timescale.url = {json.dumps(each_server.url)}
         journal.dir = "journal"
         routing.upstreams = {{ default = "trades" }}
         binance_klines.venues = ["BINANCE_FUTURES"]
@@ -91,7 +94,7 @@ def world(tmp_path: Path, mart_url: str) -> World:
         """,
         **ports,
     )
-    return World(programs=programs, uri=mart_url.replace("+asyncpg", ""))
+    return World(programs=programs, uri=each_server.libpq_url)
 
 
 def in_one_go(file: Path) -> dict[str, list[Row]]:

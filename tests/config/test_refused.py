@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, str]] = [
     (
         "[jornal]\nkeep_h = 1",
         "jornal (FILE): found an unknown key (did you mean journal?); allowed: timescale, embedded, "
-        "influx, routing, binance_klines, bars, server, feeds, journal, ingest, log",
+        "influx, routing, binance_klines, bars, ticks, server, feeds, journal, ingest, log",
     ),
     (
         'log.colour = "red"',
@@ -485,6 +485,28 @@ REFUSED: list[tuple[str, str]] = [
         "binance_klines.interval = []",
         "binance_klines.interval (FILE): found an array; allowed: a string or an array, at least "
         f"one, none twice, each {INTERVALS}",
+    ),
+    (
+        "bars.profiles.tib_small.expected_ticks = true",
+        "bars.profiles.tib_small.expected_ticks (FILE): found true; allowed: a finite number",
+    ),
+    (
+        "bars.profiles.tib_small.span = nan",
+        "bars.profiles.tib_small.span (FILE): found nan; allowed: a finite number",
+    ),
+    (
+        "bars.profiles.Small.span = 1",
+        'bars.profiles.Small (FILE): found "Small"; allowed: the kind of bar, an underscore and a '
+        "name of your own, as in tib_small",
+    ),
+    (
+        'bars.feed = "bars"',
+        'bars.feed (FILE): found "bars"; allowed: a feed of the settings: default',
+    ),
+    (
+        "bars.venues = []",
+        "bars.venues (FILE): found an array; allowed: an array, at least one, "
+        "none twice, each a venue and market in capitals, as in BINANCE_FUTURES",
     ),
     (
         'binance_klines.symbols = ["btc/usdt"]',

@@ -12,6 +12,7 @@ from ravenwh.domain.instrument import Contract
 from ravenwh.domain.listing import listings
 from ravenwh.domain.messages import DATA_TYPES
 from ravenwh.domain.settings import (
+    Bars,
     BinanceKlines,
     DatabaseUrl,
     Embedded,
@@ -30,7 +31,7 @@ from ravenwh.domain.settings import (
 from ravenwh.domain.settings.option import Named, Section, options_of
 
 SECTIONS = [
-    Settings, Timescale, Embedded, Influx, Routing, SymbolEntry, BinanceKlines, Server, Feed,
+    Settings, Timescale, Embedded, Influx, Routing, SymbolEntry, BinanceKlines, Bars, Server, Feed,
     Journal, Ingest, Log,
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.schema import KLINES
 from ravenwh.timescale import level
+from ravenwh.warehouse.bar_sink import BarSink
 from ravenwh.warehouse.engine import make_engine
 from tests.conftest import migrate, settings_for
 from tests.engines import native
@@ -21,6 +22,7 @@ from tests.engines.fixtures import EngineDatabase
 from tests.engines.native import NativeServer, find_installed, named_server
 from tests.engines.node import Missing
 from tests.engines.report import pytest_report_header
+from tests.warehouse.bars import bar
 from tests.warehouse.conftest import START, candle, kline_sink, rows
 
 PRESENT = """
@@ -88,6 +90,33 @@ async def test_klines_are_written_and_corrected(each_mart: EngineDatabase) -> No
     assert found[0].close == 106.0
     assert found[0].revised_at is not None
     assert {tuple(row) for row in found[1:]} == {(105.0, None)}
+    await engine.dispose()
+
+
+async def test_bars_are_written_and_corrected(each_mart: EngineDatabase) -> None:
+    """Also into what is stored by column already."""
+    engine = make_engine(each_mart.url)
+    sink = BarSink.into_all(engine, Register())
+    bars = [bar(at, seq, profile="trb_x") for at in range(500) for seq in range(2)]
+    assert (await sink.write(bars)).written == 1000
+    if each_mart.level == "community":
+        with psycopg.connect(each_mart.libpq_url, autocommit=True) as connection:
+            connection.execute("""
+                DO $$ DECLARE c regclass; BEGIN
+                FOR c IN SELECT show_chunks('mart.fact__tick_run') LOOP
+                CALL convert_to_columnstore(c); END LOOP; END $$
+            """)
+    assert (await sink.write(bars)).unchanged == 1000
+    later = START + 10**12
+    between = bar(7, 2, profile="trb_x")
+    result = await sink.write([bar(7, 1, profile="trb_x", theta=43.0, event_time=later), between])
+    assert result.written == 2
+    with psycopg.connect(each_mart.libpq_url) as connection:
+        found = connection.execute("""
+            SELECT bar_seq, theta, revised_at IS NULL FROM mart.fact__tick_run
+            WHERE open_time = '2024-01-01 00:00:00.007+00' ORDER BY bar_seq
+        """).fetchall()
+    assert found == [(0, 42.0, True), (1, 43.0, False), (2, 42.0, True)]
     await engine.dispose()
 
 
