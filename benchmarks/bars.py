@@ -28,8 +28,9 @@ PROFILES: tuple[Profile, ...] = (
     TickRun(),
     VolumeImbalance(),
     Vpin(bucket_volume=15.0),
+    Vpin(bucket_volume=1.64),
 )
-"""Bars of some hundreds of trades."""
+"""Bars of some hundreds of trades, and buckets with slices of ten."""
 
 
 def trades(days: int) -> list[Trade]:

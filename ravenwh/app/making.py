@@ -64,7 +64,7 @@ class BarMaking:
     _kept_before: float = attrs.field(factory=time.monotonic, init=False)
     _changed: set[Key] = attrs.field(factory=set, init=False)
     _moved: set[Stream] = attrs.field(factory=set, init=False)
-    _gave_up: bool = attrs.field(default=False, init=False)
+    _is_to_be_kept: bool = attrs.field(default=False, init=False)
     _bars: deque[Candle] = attrs.field(factory=deque, init=False)
     _made: list[Candle] = attrs.field(factory=list, init=False)
     _ended: int = attrs.field(default=0, init=False)
@@ -121,7 +121,7 @@ class BarMaking:
         if not is_end:
             return []
         taken = self._order.settle()
-        self._gave_up = self._gave_up or bool(taken)
+        self._is_to_be_kept = self._is_to_be_kept or bool(taken)
         return self._make(taken)
 
     @property
@@ -136,12 +136,13 @@ class BarMaking:
     async def write(self, messages: Sequence[Trade]) -> WriteResult:
         """Publish the bars that were ended; of the trades, those that ended one are written.
 
-        That trades were given up is kept before: after a kill they must not be waited for again,
-        as what comes late would make other bars than those that were published.
+        What the journal does not tell is kept before: that trades were given up, which after a kill
+        must not be waited for again, as what comes late would make other bars than those that were
+        published; and that a connection was made anew.
         """
-        if self._gave_up:
+        if self._is_to_be_kept:
             self.store.keep()
-            self._gave_up = False
+            self._is_to_be_kept = False
         while self._bars:
             await self.publish(self._bars[0])
             self._bars.popleft()
@@ -164,7 +165,7 @@ class BarMaking:
 
     def kept(self) -> None:
         """They are in the journal."""
-        self._tell_passed_over()
+        self._tell_odd()
         self._changed.clear()
         self._moved.clear()
         self._made.clear()
@@ -187,9 +188,12 @@ class BarMaking:
             return
         self._changed.add(key)
         if before is Before.GAP:
-            self._gave_up = True
+            self._is_to_be_kept = True
             maker.note_gap()
-        elif before is Before.RESTART or self._is_after_cut(frame, key):
+        elif before is Before.RESTART:
+            maker.note_restart()
+        elif self._is_after_cut(frame, key):
+            self._is_to_be_kept = True
             maker.note_restart()
         bars = maker.push(trade)
         self._ended += bool(bars)
@@ -215,21 +219,23 @@ class BarMaking:
         return True
 
     def _counts(self, key: Key) -> dict[str, int]:
-        """Trades of a symbol that are in no bar, and why."""
+        """Trades of a symbol that are in no bar, and why; and those that came late."""
         maker = self._makers.get(key)
         counts = {} if maker is None else maker.counts
-        passed_over = {name: counts.get(name, 0) for name in ("invalid", "duplicate", "repeated")}
-        return passed_over | {"beyond": self._beyond[key]}
+        names = ("invalid", "duplicate", "repeated", "late")
+        return {name: counts.get(name, 0) for name in names} | {"beyond": self._beyond[key]}
 
-    def _tell_passed_over(self) -> None:
+    def _tell_odd(self) -> None:
         for key in sorted(self._changed | self._beyond.keys()):
             now, before = self._counts(key), self._told.get(key, {})
             if now != before:
                 self._told[key] = now
                 new = {name: count - before.get(name, 0) for name, count in now.items()}
+                line = logger.bind(venue=key[0], symbol=key[1])
+                if late := new.pop("late"):
+                    line.bind(trades=late).info("TRADES_LATE")
                 if any(new.values()):
-                    line = logger.bind(venue=key[0], symbol=key[1], **new)
-                    line.warning("TRADES_PASSED_OVER")
+                    line.bind(**new).warning("TRADES_PASSED_OVER")
 
     def _open_gaps(self) -> list[Gap]:
         """The gaps whose trades may still come."""

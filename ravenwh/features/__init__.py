@@ -4,9 +4,10 @@ Owns the four kinds of bars and the state of their making. Offers
 
 - :mod:`~ravenwh.features.profile`: the parameters of each kind, its formula, its name;
 - :mod:`~ravenwh.features.chain`: :class:`~ravenwh.features.chain.Chain` makes the bars of one
-  profile from one stream of trades, one by one with ``push``, or many at a time from arrays with
-  ``extend``; both give the same bars, bit for bit, at any split. A chain can be saved at any trade
-  and goes on from there;
+  profile from one stream of trades, one by one with ``push``, many at a time with ``take``, or from
+  arrays with ``extend``; all give the same bars, bit for bit, at any split. A chain can be saved at
+  any trade and goes on from there;
+- :mod:`~ravenwh.features.batch`: the bars of trades that are in memory, all at once;
 - :mod:`~ravenwh.features.candle`: a bar as a message of the wire.
 
 Bars depend on where their chain began: two chains that began at different trades give different
@@ -20,6 +21,7 @@ D. Easley, M. López de Prado, M. O'Hara, Flow Toxicity and Liquidity in a High-
 Review of Financial Studies 25 (2012).
 """
 
+from ravenwh.features.batch import bars_of
 from ravenwh.features.candle import to_candle
 from ravenwh.features.chain import Bar, Chain
 from ravenwh.features.profile import (
@@ -41,6 +43,7 @@ __all__ = [
     "TickRun",
     "VolumeImbalance",
     "Vpin",
+    "bars_of",
     "parse_profile",
     "to_candle",
 ]

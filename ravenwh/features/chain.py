@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Self
 
@@ -19,7 +20,7 @@ from ravenwh.features.measure import (
     theta_of,
     threshold_of,
 )
-from ravenwh.features.profile import Profile, TickImbalance, TickRun, VolumeImbalance, Vpin
+from ravenwh.features.profile import Profile, TickImbalance, TickRun, Vpin
 from ravenwh.features.sieve import Floats, Mask, Sieve, Times
 
 __all__ = ["Bar", "Chain"]
@@ -39,7 +40,7 @@ class _State(msgspec.Struct, kw_only=True):
 
 
 class Chain:
-    """Makes bars: ``push`` takes trades one by one, ``extend`` takes arrays; both may be mixed."""
+    """Makes bars: ``push`` takes trades one by one, ``take`` many, ``extend`` arrays; any mixed."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -62,6 +63,16 @@ class Chain:
     def ticks(self) -> int:
         """Trades in the bar that has not ended."""
         return self._bar.ticks
+
+    @property
+    def opened_at(self) -> int | None:
+        """The ``open_time`` of the bar that has not ended; None where it has no trade yet."""
+        return self._bar.open_time if self._bar.ticks else None
+
+    @property
+    def latest(self) -> int:
+        """The time of the latest trade so far; 2009-01-01 before the first."""
+        return self._state.sieve.latest
 
     @property
     def expected_ticks(self) -> float | None:
@@ -117,6 +128,17 @@ class Chain:
             return self._reached()
         return None
 
+    def take(self, trades: Sequence[Trade]) -> list[Bar]:
+        """Take trades in their order, many at a time; the bars that they end."""
+        count = len(trades)
+        return self.extend(
+            np.fromiter((one.event_time for one in trades), np.int64, count),
+            np.fromiter((one.price for one in trades), np.float64, count),
+            np.fromiter((one.quantity for one in trades), np.float64, count),
+            np.fromiter((one.side == "buy" for one in trades), np.bool_, count),
+            [one.trade_id for one in trades],
+        )
+
     def extend(
         self,
         times: Times,
@@ -143,21 +165,21 @@ class Chain:
         at, count, taken = 0, len(times), 0
         while at < count:
             upto = min(count, at + self._window)
-            end, reached = self._end_in(at, upto, quantities, signed, is_buy)
+            if isinstance(self.profile, Vpin):
+                end, reached = self._slices_in(self.profile, at, upto, prices, quantities)
+            else:
+                end, reached = self._end_in(at, upto, signed, is_buy)
             self._take(times[at:end], prices[at:end], quantities, signed, is_buy, at, end)
             taken += end - at
             if not reached:
                 self._window = min(2 * self._window, LONGEST)
             else:
                 self._window, taken = min(max(taken, SHORTEST), LONGEST), 0
-                if (bar := self._reached()) is not None:
-                    bars.append(bar)
+                bars.append(self._ended())
             at = end
         return bars
 
-    def _end_in(
-        self, at: int, upto: int, quantities: Floats, signed: Floats, is_buy: Mask
-    ) -> tuple[int, bool]:
+    def _end_in(self, at: int, upto: int, signed: Floats, is_buy: Mask) -> tuple[int, bool]:
         """Behind the trade that reaches the threshold, or behind the last, and whether it does."""
         bar, profile = self._bar, self.profile
         if self._most_ticks <= bar.ticks + upto - at:
@@ -169,13 +191,27 @@ class Chain:
                 sells = ticks - buys
                 is_run = isinstance(profile, TickRun)
                 theta = np.maximum(buys, sells) if is_run else np.abs(buys - sells)
-            case VolumeImbalance():
-                theta = np.abs(_running(bar.signed_volume, signed[at:upto]))
             case _:
-                theta = _running(bar.volume, quantities[at:upto])
+                theta = np.abs(_running(bar.signed_volume, signed[at:upto]))
         reached = theta >= self._threshold
         first = int(np.argmax(reached))
         return (at + first + 1, True) if reached[first] else (upto, False)
+
+    def _slices_in(
+        self, profile: Vpin, at: int, upto: int, prices: Floats, quantities: Floats
+    ) -> tuple[int, bool]:
+        """The same of a bucket, whose slices are ended on the way; each costs one search."""
+        bar, before = self._bar, self._bar.volume
+        volumes = _running(before, quantities[at:upto]).tolist()
+        place, is_full = 0, False
+        while not is_full:
+            place = bisect_left(volumes, self._threshold, place)
+            if place == len(volumes):
+                break
+            bar.volume, bar.close = volumes[place], float(prices[at + place])
+            is_full = self._slice_ended(profile)
+        bar.volume = before
+        return (at + place + 1, True) if is_full else (upto, False)
 
     def _take(
         self,
@@ -202,12 +238,22 @@ class Chain:
 
     def _reached(self) -> Bar | None:
         """The bar, where it ends with the threshold; a bucket may only have ended a slice."""
+        if isinstance(self.profile, Vpin) and not self._slice_ended(self.profile):
+            return None
+        return self._ended()
+
+    def _slice_ended(self, profile: Vpin) -> bool:
+        """End a slice; whether the bucket ends with it."""
+        bar = self._bar
+        end_slice(profile, bar, self._state.expected)
+        if bar.volume >= profile.bucket_volume:
+            return True
+        self._threshold = threshold_of(profile, bar, self._state.expected)
+        return False
+
+    def _ended(self) -> Bar:
+        """The bar that is full; the next one begins."""
         state, bar, profile = self._state, self._bar, self.profile
-        if isinstance(profile, Vpin):
-            end_slice(profile, bar, state.expected)
-            if bar.volume < profile.bucket_volume:
-                self._go_on(state)
-                return None
         opened_us = bar.open_time // 1000  # a table's times have no nanoseconds
         seq = state.last_seq + 1 if opened_us == state.last_opened_us else 0
         state.last_opened_us, state.last_seq = opened_us, seq

@@ -22,6 +22,10 @@ __all__ = [
     "parse_profile",
 ]
 
+MEMORY = 7
+"""Spans of an exponential average that forget: (1 - 2 / (span + 1)) ** (7 * (span + 1)) is about
+exp(-14), below a millionth."""
+
 
 def _number(default: float, least: float, most: float, *, whole: bool = False) -> Any:
     """A field that takes numbers between two bounds, whole ones only or any; raises Refused.
@@ -46,6 +50,16 @@ class Profile:
     """How bars of one kind are made. Its name in ``dim__interval`` begins with ``PREFIX``."""
 
     PREFIX: ClassVar[str]
+
+    @property
+    def forgets_after(self) -> int:
+        """Bars after which what was before weighs less than a millionth in what is expected."""
+        return MEMORY * (self.averaged_over + 1)
+
+    @property
+    def averaged_over(self) -> int:
+        """Bars over which what is expected is averaged."""
+        raise NotImplementedError
 
     @property
     def parameters(self) -> dict[str, float | int | str]:
@@ -78,6 +92,11 @@ class Adaptive(Profile):
     span: int = _number(20, 1, 100_000, whole=True)
     least: float = _number(0.5, 0.001, 1)
     most: float = _number(2.0, 1, 1000)
+
+    @property
+    def averaged_over(self) -> int:
+        """The span."""
+        return self.span
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +179,11 @@ class Vpin(Profile):
     bucket_volume: float = _number(100.0, 1e-12, 1e15)
     slices: int = _number(10, 1, 1000, whole=True)
     buckets: int = _number(50, 1, 10_000, whole=True)
+
+    @property
+    def averaged_over(self) -> int:
+        """The buckets of VPIN; its sigma has a weight that makes it the same."""
+        return self.buckets
 
 
 KINDS: Mapping[str, type[Profile]] = {

@@ -15,6 +15,7 @@ from ravenwh.domain.profile import kind_of
 from ravenwh.domain.register import Register
 from ravenwh.ports import WriteResult
 from ravenwh.warehouse.bars import BAR_FACTS
+from ravenwh.warehouse.foreign import Foreign
 from ravenwh.warehouse.upsert import Upsert
 from ravenwh.warehouse.write import FactSink
 
@@ -37,6 +38,7 @@ class BarSink:
                     register=register,
                     upsert=Upsert.into(fact.table),
                     to_values=fact.to_values,
+                    foreign=Foreign(table=fact.table),
                 )
                 for kind, fact in BAR_FACTS.items()
             }
@@ -45,7 +47,8 @@ class BarSink:
     async def write(self, messages: Sequence[Candle]) -> WriteResult:
         """Commit the batch, one transaction a fact; what was written before a failure stays.
 
-        A bar of an unknown kind is rejected (UNKNOWN_KIND).
+        A bar of an unknown kind is rejected (UNKNOWN_KIND), and so is one of another chain than
+        those that were built around it (OTHER_CHAIN).
         """
         places: dict[str, list[int]] = defaultdict(list)
         rejected: list[tuple[int, RavenwhError]] = []

@@ -7,8 +7,7 @@ notes, does its work, and takes away what it saw. A note that was changed meanwh
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ravenwh.schema import REFRESH_DUE
 from ravenwh.warehouse.upsert import Upsert, counted
 
-__all__ = ["DueDay", "Notes", "alone", "due_days", "settle"]
+__all__ = ["DueDay", "Notes", "due_days", "settle"]
 
 
 @attrs.frozen(kw_only=True)
@@ -103,20 +102,3 @@ async def settle(connection: AsyncConnection, seen: Sequence[DueDay]) -> int:
         values: dict[str, Any] = {f"seen_{k}": v for k, v in attrs.asdict(day).items()}
         gone += (await connection.execute(SETTLE, values)).rowcount
     return gone
-
-
-@contextlib.asynccontextmanager
-async def alone(connection: AsyncConnection, schema: str) -> AsyncIterator[bool]:
-    """Whether this is the only refresh of a schema, and remains it until the block ends.
-
-    An error inside must end the session, which gives the lock back.
-    """
-    name = {"name": f"ravenwh refresh {schema}"}
-    is_alone = bool(await connection.scalar(TAKE, name))
-    yield is_alone
-    if is_alone:
-        await connection.execute(GIVE, name)
-
-
-TAKE = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-GIVE = sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")

@@ -47,15 +47,19 @@ class Upsert:
         return (*self.keys, *self.values, "event_time")
 
     @classmethod
-    def into(cls, table: sa.Table) -> Upsert:
-        """Derive the statement from the table."""
+    def into(cls, table: sa.Table, *, overrides: bool = False) -> Upsert:
+        """Derive the statement from the table.
+
+        With ``overrides`` a row of an existing key is replaced whatever it says: for who has looked
+        at all rows before, and knows that they are wrong.
+        """
         keys = tuple(column.name for column in table.primary_key)
         values = tuple(
             column.name
             for column in table.columns
             if column.name not in keys and column.name not in PROVENANCE
         )
-        written = _written(table, keys, values, ())
+        written = _written(table, keys, values, (), overrides=overrides)
         return cls(table=table, keys=keys, values=values, statement=counted(written))
 
     def written(self, *also: str) -> sa.CTE:
@@ -75,7 +79,12 @@ def counted(written: sa.CTE) -> sa.Select[int, int]:
 
 
 def _written(
-    table: sa.Table, keys: tuple[str, ...], values: tuple[str, ...], also: tuple[str, ...]
+    table: sa.Table,
+    keys: tuple[str, ...],
+    values: tuple[str, ...],
+    also: tuple[str, ...],
+    *,
+    overrides: bool = False,
 ) -> sa.CTE:
     given = (*keys, *values, "event_time")
     batch = (
@@ -112,7 +121,7 @@ def _written(
             index_elements=list(keys),
             set_={n: new[n] for n in (*values, "event_time", "source")}
             | {"revised_at": sa.case((changed, new.ingested_at), else_=old.revised_at)},
-            where=version(new) > version(old),
+            where=None if overrides else version(new) > version(old),
         )
         .returning(
             (old.ingested_at == now).label("inserted"),

@@ -25,8 +25,11 @@ from ravenwh.warehouse.compressed import by_series_and_day, is_over_limit, lift_
 from ravenwh.warehouse.dimensions import name_instruments, register, resolve
 from ravenwh.warehouse.due import Notes
 from ravenwh.warehouse.errors import row_of, translate, translated
+from ravenwh.warehouse.fact_batch import FactBatch, key_of, version_of
+from ravenwh.warehouse.foreign import Foreign, other_chain
+from ravenwh.warehouse.locks import WRITE, lock
 from ravenwh.warehouse.profiles import other_parameters, resolve_profiles
-from ravenwh.warehouse.upsert import BELOW_ALL, Upsert
+from ravenwh.warehouse.upsert import Upsert
 
 __all__ = ["FactSink"]
 
@@ -80,7 +83,8 @@ class FactSink(Generic[MessageT]):
     ``to_values`` gives the row of a message without its ids: open_time and what else is of the key,
     the values in the table's order, event_time; it raises Rejected. ``source`` is what the rows'
     provenance says. ``notes`` keep the days whose rollups wait for a refresh, where there are
-    refresh policies.
+    refresh policies. ``foreign`` finds rows that belong to none of the chains that are there, which
+    are rejected (OTHER_CHAIN).
     """
 
     engine: AsyncEngine
@@ -89,6 +93,7 @@ class FactSink(Generic[MessageT]):
     to_values: Callable[[MessageT, Instrument], tuple[Any, ...]]
     source: str = "stream"
     notes: Notes | None = None
+    foreign: Foreign | None = None
     _series: dict[Key, _Series] = attrs.field(factory=dict, init=False)
 
     async def write(self, messages: Sequence[MessageT]) -> WriteResult:
@@ -184,11 +189,11 @@ class FactSink(Generic[MessageT]):
             )
         return refused
 
-    def _fold(self, valued: Iterable[Valued], refused: Mapping[Key, Rejected]) -> _Batch:
+    def _fold(self, valued: Iterable[Valued], refused: Mapping[Key, Rejected]) -> FactBatch:
         """One row a key, the version that wins; and what became of the other messages."""
-        batch = _Batch()
+        batch = FactBatch()
         series, parts = self._series, len(self.upsert.keys) - len(DIMENSIONS)
-        rows, folded = batch.rows, 0
+        rows, folded, is_judged = batch.rows, 0, self.foreign is not None
         for index, series_key, message, _, values in valued:
             place = series.get(series_key)
             if place is None:
@@ -204,47 +209,62 @@ class FactSink(Generic[MessageT]):
             other = rows.get(key)
             if other is not None:
                 folded += 1
-                if _version(other) >= _version(values):
+                if version_of(other) >= version_of(values):
                     continue
             rows[key] = values
+            if is_judged:
+                batch.messages[key] = index, message.interval
         batch.folded = folded
         return batch
 
-    def _refused(self, error: DBAPIError, batch: _Batch, valued: Iterable[Valued]) -> RavenwhError:
+    def _refused(
+        self, error: DBAPIError, batch: FactBatch, valued: Iterable[Valued]
+    ) -> RavenwhError:
         """What the error stands for; with the message whose row the database names."""
         ours = translate(error)
         if isinstance(ours, Rejected):
             named = row_of(error, self.upsert.table.columns.keys())
-            values = batch.rows.get(_key_of(named, self.upsert.keys) or ())
+            values = batch.rows.get(key_of(named, self.upsert.keys) or ())
             ours.place = next((index for index, *_, v in valued if v is values), None)
         return ours
 
-    async def _commit_in_parts(self, connection: AsyncConnection, batch: _Batch) -> bool:
+    async def _commit_in_parts(self, connection: AsyncConnection, batch: FactBatch) -> bool:
         """All rows at once, or by series and day where that decompresses too much."""
         try:
             return await self._commit(connection, batch)
         except DBAPIError as error:
             if not is_over_limit(error):
                 raise
-        parts = [_Batch(rows=rows) for rows in by_series_and_day(batch.rows)]
+        parts = [
+            FactBatch(rows=rows, messages=batch.messages) for rows in by_series_and_day(batch.rows)
+        ]
         logger.bind(rows=len(batch.rows), parts=len(parts)).info("BATCH_SPLIT")
         for part in parts:
+            keys = list(part.rows)
             if not await self._commit(connection, part, unlimited=True):
                 return False
+            for key in keys:
+                if key not in part.rows:
+                    del batch.rows[key]
+            batch.rejected += part.rejected
             batch.written += part.written
         return True
 
     async def _commit(
-        self, connection: AsyncConnection, batch: _Batch, *, unlimited: bool = False
+        self, connection: AsyncConnection, batch: FactBatch, *, unlimited: bool = False
     ) -> bool:
         """Write the rows and note how many changed; false where a dimension row is not alive."""
         if not batch.rows:
             return True
-        columns = batch.columns(self.upsert.columns)
-        distinct = {d.name: list(set(columns[d.id.name])) for d in DIMENSIONS}
         async with connection.begin():
             if unlimited:
                 await lift_limit(connection)
+            if self.foreign is not None:
+                await self._keep_out(connection, self.foreign, batch)
+                if not batch.rows:
+                    return True
+            columns = batch.columns(self.upsert.columns)
+            distinct = {d.name: list(set(columns[d.id.name])) for d in DIMENSIONS}
             alive = (await connection.execute(ALIVE, distinct)).one()
             if any(getattr(alive, name) != len(ids) for name, ids in distinct.items()):
                 return False
@@ -257,49 +277,19 @@ class FactSink(Generic[MessageT]):
             batch.written += sum(written.one())
         return True
 
-
-@attrs.define
-class _Batch:
-    """Rows on their way, without the ids: by the ids, and what else is of the key."""
-
-    rows: dict[tuple[Any, ...], tuple[Any, ...]] = attrs.field(factory=dict)
-    rejected: list[tuple[int, RavenwhError]] = attrs.field(factory=list)
-    folded: int = 0
-    written: int = 0
-
-    def columns(self, names: tuple[str, ...]) -> dict[str, Sequence[Any]]:
-        """The rows turned into columns."""
-        ids = zip(*(key[0] for key in self.rows), strict=True)
-        values = zip(*self.rows.values(), strict=True)
-        return dict(zip(names, (*ids, *values), strict=True))
-
-    def result(self, rejected: Sequence[tuple[int, RavenwhError]]) -> WriteResult:
-        """What became of the messages; ``rejected`` are those that could be no row at all."""
-        return WriteResult(
-            written=self.written,
-            unchanged=len(self.rows) - self.written,
-            folded=self.folded,
-            rejected=(*rejected, *self.rejected),
-        )
-
-
-def _key_of(named: Mapping[str, str], keys: Sequence[str]) -> tuple[Any, ...] | None:
-    """The key of a row that the database names; None where it names none."""
-    ids, (opened, *others) = keys[: len(DIMENSIONS)], keys[len(DIMENSIONS) :]
-    try:
-        return (
-            tuple(int(named[name]) for name in ids),
-            datetime.fromisoformat(named[opened]),
-            *(int(named[name]) for name in others),
-        )
-    except (KeyError, ValueError):
-        return None
-
-
-def _version(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What decides which of two rows of a key and a source wins; as in the statement."""
-    event_time = values[-1]
-    return (event_time, *(BELOW_ALL if v is None else v for v in values[-2:0:-1]))
+    async def _keep_out(
+        self, connection: AsyncConnection, foreign: Foreign, batch: FactBatch
+    ) -> None:
+        """Reject rows of other chains; none is built until the transaction ends."""
+        await lock(self.engine, connection, self.upsert.table, WRITE)
+        closes = self.upsert.values.index("close_time") + len(self.upsert.keys) - len(DIMENSIONS)
+        bars = [(ids, (*key, values[closes])) for (ids, *key), values in batch.rows.items()]
+        places = await foreign.places(connection, bars)
+        keys = list(batch.rows)
+        for place in places:
+            index, profile = batch.messages[keys[place]]
+            batch.rejected.append((index, other_chain(profile)))
+            del batch.rows[keys[place]]
 
 
 def _taken(instrument: Instrument, holder: str | None) -> SeriesTaken | None:

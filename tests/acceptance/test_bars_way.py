@@ -10,7 +10,7 @@ import random
 import signal
 import zipfile
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,38 +145,55 @@ async def test_recorded_trades_become_the_bars_of_one_go(world: World, shared_da
 
 
 class Kept:
-    """A program that is started again whenever it is killed, and what it has logged."""
+    """A program that is started again whenever it ends, until it is to end, and what it logged."""
 
     def __init__(self, programs: Programs, module: str, *arguments: str) -> None:
         self._programs = programs
         self._module = module
         self.arguments = arguments
         self.process: asyncio.subprocess.Process | None = None
+        self.started = asyncio.Event()
         self.log = ""
         self.kills = 0
+        self.is_to_end = False
+        """Whether the next run is the last one."""
+        self._is_stopped = False
+        self._began = 0
+        """Where the log of this run begins."""
 
     async def run(self) -> None:
-        """Start it again and again, until it ends with code 0."""
-        while True:
+        """Start it again and again, until the last run ends with code 0."""
+        is_last = False
+        while not is_last:
+            is_last = self.is_to_end
+            self._began = len(self.log)
             self.process = await self._programs.start(self._module, *self.arguments)
+            self.started.set()
             async with ended(self.process):
                 assert self.process.stderr is not None
                 async for line in self.process.stderr:
                     self.log += line.decode()
                 await self.process.wait()
-            if self.process.returncode == 0:
-                return
-            assert self.process.returncode == -signal.SIGKILL, self.log
+            self.started.clear()
+            is_last = is_last or self._is_stopped
+            assert self.process.returncode in ((0,) if is_last else (0, -signal.SIGKILL)), self.log
 
-    def kill(self) -> None:
-        """End it without a word."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            self.kills += 1
-
-    def stop(self) -> None:
-        """End it well."""
+    async def kill(self) -> None:
+        """End it without a word, as soon as it is there."""
+        await self.started.wait()
         assert self.process is not None
+        self.started.clear()
+        with suppress(ProcessLookupError):  # it has just ended
+            self.process.kill()
+        self.kills += 1
+
+    async def stop(self) -> None:
+        """End it well, as soon as it takes signals."""
+        async with asyncio.timeout(PATIENCE_S):
+            while "RUNNER_STARTED" not in self.log[self._began :]:  # noqa: ASYNC110  it is outside
+                await asyncio.sleep(0.1)
+        assert self.process is not None
+        self._is_stopped = True
         self.process.send_signal(signal.SIGTERM)
 
 
@@ -201,20 +218,22 @@ async def test_killed_at_random_the_bars_are_those_of_one_go(
     ]
     bar, make_bars, publisher = kept
     chance = random.Random(seed)
-    victims = [*kept, *kept]
+    victims = [*((one,) for one in (*kept, *kept)), (bar, make_bars), tuple(kept)]
     chance.shuffle(victims)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one.run(), name=str(one)) for one in kept]
-        for victim in victims:
-            await until(world, world.counted() + chance.randrange(1, 30))
-            victim.kill()
-        await until(world, world.counted() + 1)
+        for together in victims:  # though all is written by then, on a slow machine
+            await until(world, min(count, world.counted() + chance.randrange(1, 30)))
+            for victim in together:
+                await victim.kill()
+        await until(world, min(count, world.counted() + 1))
         publisher.arguments += ("--speed", "max")
-        publisher.kill()  # what it sent to nobody is sent again
+        await publisher.kill()  # what it sent to nobody is sent again
+        publisher.is_to_end = True
         await running[-1]
         await until(world, count)
         for one in (make_bars, bar):
-            one.stop()
-    assert [one.kills for one in kept] == [2, 2, 3]
+            await one.stop()
+    assert [one.kills for one in kept] == [4, 4, 4]
     assert {name: world.rows(name) for name in PROFILES} == expected
     assert "FEED_GAP" not in make_bars.log + bar.log

@@ -342,6 +342,25 @@ async def test_a_wire_without_numbers_may_lack_trades_after_each_connection(stan
     assert flags() == [False, False, True, False, False, False]
 
 
+async def test_a_connection_made_anew_is_not_forgotten_by_a_kill(stand: Stand) -> None:
+    frames = [frame_of(trade(n, trade_id=str(n)), 0, 0) for n in range(21)]
+    stand.arrive(*frames[:10])
+    stand.take()
+    await stand.write()
+    stand.making.connected("f")
+    late = [msgspec.structs.replace(one, received_at=time.time_ns() + 1) for one in frames[10:]]
+    stand.arrive(*late)
+    stand.take()
+    await stand.write()  # bars are published now that may lack trades, and say so
+    stand.kill()  # before anything was acknowledged
+    await stand.start()
+    stand.take()
+    await stand.write()
+    bars = [one for key, one in stand.received.items() if key[0] == "trb_a"]
+    assert [one.after_gap for one in bars] == [False, True, False]
+    assert stand.received == stand.ever
+
+
 async def test_an_operator_may_have_all_of_it_worked_off_again(stand: Stand) -> None:
     trades = random_trades(Random(3), 100)
     nameless = [msgspec.structs.replace(one, symbol="ETHUSDT", trade_id=None) for one in trades]
@@ -361,6 +380,27 @@ async def test_an_operator_may_have_all_of_it_worked_off_again(stand: Stand) -> 
     stand.take()
     await stand.write()
     assert stand.ever == before
+
+
+async def test_trades_that_are_none_repeated_or_late_are_counted(stand: Stand) -> None:
+    good = [trade(n, trade_id=str(n)) for n in range(12)]
+    nothing, unknown = trade(4, quantity=0.0), trade(5, price=float("nan"))
+    late = trade(2, trade_id="late")
+    stand.arrive(*numbered([*good[:5], nothing, unknown, good[3], late, *good[5:]]))
+    stand.take()
+    with logged() as lines:
+        await stand.write()
+        stand.store.keep()
+    assert stand.received == bars_of([*good[:5], late, *good[5:]])
+    of = "{'venue': 'BINANCE_FUTURES', 'symbol': 'BTCUSDT', "
+    told = "'invalid': 2, 'duplicate': 1, 'repeated': 0, 'beyond': 0}"
+    assert lines == [
+        f"TRADES_LATE {of}'trades': 1}}\n",
+        f"TRADES_PASSED_OVER {of}{told}\n",
+    ]
+    with logged() as lines:
+        stand.store.keep()
+    assert lines == []
 
 
 async def test_a_trade_from_the_future_spoils_no_bar(stand: Stand) -> None:

@@ -98,6 +98,19 @@ def test_arrays_give_the_bars_of_single_trades(
 
 
 @each_profile
+def test_messages_give_the_bars_of_single_trades(real: list[Trade], profile: Profile) -> None:
+    one_by_one, at_once = Chain(profile), Chain(profile)
+    assert one_by_one.opened_at is None
+    bars = pushed(one_by_one, real)
+    assert [b for one in pieces(real, sizes_of("by chance")) for b in at_once.take(one)] == bars
+    assert at_once.save() == one_by_one.save()
+    assert at_once.latest == max(one.event_time for one in real)
+    in_bars = sum(bar.total_ticks for bar in bars)
+    opened = real[in_bars].event_time if in_bars < len(real) else None
+    assert at_once.opened_at == one_by_one.opened_at == opened
+
+
+@each_profile
 @pytest.mark.parametrize("take", [pushed, extended])
 def test_a_chain_goes_on_from_every_100th_trade(
     real: list[Trade], profile: Profile, take: Take

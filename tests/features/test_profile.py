@@ -136,3 +136,14 @@ def test_kinds_are_named_by_their_first_word() -> None:
     }
     assert parse_profile("trb_small_2", {}) == TickRun()
     assert parse_profile("vib", {}) == VolumeImbalance()
+
+
+@pytest.mark.parametrize("bars", [1, 2, 5, 20, 100, 10_000])
+@pytest.mark.parametrize("slices", [1, 10])
+def test_what_was_before_is_forgotten_to_a_millionth(bars: int, slices: int) -> None:
+    kept = 1 - 2 / (bars + 1)
+    assert kept ** TickRun(span=bars).forgets_after < 1e-6
+    vpin = Vpin(buckets=bars, slices=slices)
+    kept = 1 - 2 / (slices * bars + 1)
+    assert kept ** (slices * vpin.forgets_after) < 1e-6
+    assert vpin.forgets_after >= bars

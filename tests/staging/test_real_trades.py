@@ -3,64 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
-from msgspec.structs import replace
 
-from ravenwh.app.wires import WIRES
-from ravenwh.domain.messages import Message, Trade
-from ravenwh.domain.register import Register
-from ravenwh.sources.catalog import find_files
+from ravenwh.domain.messages import Trade
 from ravenwh.staging.encoder import Encoder
 from ravenwh.staging.identity import venue_time
 from ravenwh.staging.reading import Ticks
 from ravenwh.staging.sink import TickSink
 from tests.engines.influx import InfluxBucket
-from tests.recorded import frame_of, messages_of
-
-COUNT = 43_218
-SHARED = 31_070
-"""Trades of the archive that are in the recorded frames too."""
-
-
-def complain(*told: object) -> None:
-    raise AssertionError(told)
+from tests.real_trades import COUNT, SHARED, archived_trades, checksum, live_trades
 
 
 @pytest.fixture(scope="session")
 def archived(shared_data: Path) -> list[Trade]:
     """The trades of the archive, in its order."""
-    found: list[Trade] = []
-    for folder, venue in (("spot", "BINANCE_SPOT"), ("um", "BINANCE_FUTURES")):
-        files, _ = find_files([shared_data / "trades_vision" / folder], venue=venue)
-        for file in files:
-            found += [m for m in file.messages(complain) if isinstance(m, Trade)]
-    assert len(found) == COUNT
-    return found
+    return archived_trades(shared_data)
 
 
 @pytest.fixture(scope="session")
 def live(shared_data: Path) -> list[Trade]:
     """The trades of the frames of a live feed."""
-    decode = WIRES["cryptofeed"].decoder(Register())
-    files = sorted((shared_data / "wire").glob("HFT_*.frames.txt.gz"))
-    assert len(files) == 2
-    messages = (
-        decode(frame_of(m)) for file in files for m in messages_of(file) if b"-trades-" in m[:40]
-    )
-    return [m for m in messages if isinstance(m, Trade)]
-
-
-def checksum(trades: Iterable[Message]) -> str:
-    """Of all that a venue says of the trades, whatever their order."""
-    said = sorted(msgspec.json.encode(replace(trade, producer="")) for trade in trades)
-    return hashlib.sha256(b"\n".join(said)).hexdigest()
+    return live_trades(shared_data)
 
 
 def batches_of(trades: list[Trade], size: int) -> Iterable[list[Trade]]:
