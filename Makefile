@@ -18,7 +18,7 @@ DEV := $(VENV)/.installed-dev
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(RUN) ## send klines, store them, read them back; DATA=folder replays Binance Vision files
+demo: $(RUN) ## send klines and trades, store, read, compare; DATA=folder replays Binance Vision files
 	@$(BIN)/ravenwh demo $(if $(DATA),--data "$$DATA")
 
 test: $(DEV) node ## run the tests; ARGS="-k name" picks some
@@ -48,7 +48,7 @@ bench: $(DEV) ## run the benchmarks, one after the other
 	done
 
 lock: ## write requirements/ anew from pyproject.toml; UPGRADE=1 takes the newest versions
-	$(call compile,$(PROJECT) --group dev,requirements/dev.txt)
+	$(call compile,$(PROJECT) --extra charts --group dev,requirements/dev.txt)
 	$(call compile,$(PROJECT) --group build --constraint requirements/dev.txt,requirements/run.txt)
 	$(call compile,--group node,requirements/node.txt)
 

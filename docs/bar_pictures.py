@@ -129,7 +129,7 @@ def measured(page: str, bars: Sequence[Bar], at: Scale) -> Iterator[str]:
     thetas = [bar.theta or 0.0 for bar in bars]
     place = scale((min(0.0, *thetas), max(thetas)), MEASURE[::-1])
     yield from levels(place, MEASURE, [min(0.0, *thetas), *thetas])
-    for colour, chosen in halves(bars, bought):
+    for colour, chosen in halves(bars, counted_buys if page == "tick-run" else bought):
         columns = []
         for bar in chosen:
             left, right = at(bar.open_time), at(bar.close_time)
@@ -141,8 +141,13 @@ def measured(page: str, bars: Sequence[Bar], at: Scale) -> Iterator[str]:
 
 
 def bought(bar: Bar) -> bool:
-    """Whether more was bought; the theta of a run has no sign."""
-    return (bar.theta or 0.0) > 0 and bar.theta != bar.sell_ticks
+    """Whether more was bought."""
+    return (bar.theta or 0.0) > 0
+
+
+def counted_buys(bar: Bar) -> bool:
+    """The same of a run, whose theta has no sign: whether it is the buys that it counts."""
+    return bar.buy_ticks >= bar.sell_ticks
 
 
 def halves(bars: Sequence[Bar], rose: Callable[[Bar], bool]) -> Iterator[tuple[str, Sequence[Bar]]]:

@@ -1,4 +1,4 @@
-"""``python -m runners.replay``: recorded files, or a simulated market, as a raven feed."""
+"""``python -m runners.replay``: files, a simulated market, or stored ticks, as a raven feed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ravenwh.cli.terminal import run_until_stopped, started
 from ravenwh.domain.series import TimeRange
 from ravenwh.sources.report import Report
 from ravenwh.sources.request import Request
+from ravenwh.staging.measurements import MEASUREMENTS
 
 __all__ = ["main"]
 
@@ -41,6 +42,8 @@ Examples:
   python -m runners.replay BTCUSDT-1m-2024-01.zip
   python -m runners.replay --venue BINANCE_FUTURES --speed 60 downloads/um/
   python -m runners.replay --simulate BTCUSDT,ETHUSDT --from 2024-01-01 --to 2024-01-02
+  python -m runners.replay --simulate BTCUSDT --kind trades --from 2024-01-01 --to 2024-01-02
+  python -m runners.replay --from-influx --venue BINANCE_SPOT --symbol BTCUSDT --from 2024-01-01
 """
 
 
@@ -49,12 +52,14 @@ Examples:
     "files", nargs=-1, metavar="[FILE]...", type=click.Path(exists=True, path_type=Path)
 )
 @click.option("--venue", default="BINANCE_SPOT", show_default=True, help="Venue and market.")
-@click.option("--symbol", help="The venue's symbol; else the file's name says.")
+@click.option("--symbol", help="The venue's symbol; else the file's name says, or all are sent.")
 @click.option("--interval", help="The interval of klines; else the file's name says.")
 @click.option(
     "--kind",
+    "kinds",
     type=click.Choice(["klines", "trades", "aggTrades"]),
-    help="What the files hold; else their names say.",
+    multiple=True,
+    help="What the files hold, else their names say; or what to invent, klines unless said.",
 )
 @click.option(
     "--speed",
@@ -66,7 +71,15 @@ Examples:
 @click.option("--from", "start", type=moment, help="Leave out what is before this time (UTC).")
 @click.option("--to", "end", type=moment, help="Leave out this time and what is after it.")
 @click.option(
-    "--simulate", metavar="SYMBOL,...", help="Invented klines of --from to --to, not a file."
+    "--simulate", metavar="SYMBOL,...", help="An invented market of --from to --to, not a file."
+)
+@click.option("--from-influx", is_flag=True, help="Stored ticks of the venue, not a file.")
+@click.option(
+    "--measurement",
+    "measurements",
+    type=click.Choice(list(MEASUREMENTS)),
+    multiple=True,
+    help="Which of them, trades unless said; may be given several times.",
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, another market.")
 @click.option("--config", type=click.Path(exists=True, path_type=Path), help="Settings file.")
@@ -84,21 +97,29 @@ def main(
     start: datetime | None,
     end: datetime | None,
     simulate: str | None,
+    measurements: tuple[str, ...],
     config: Path | None,
     endpoint: str | None,
     wait_s: float,
+    *,
+    from_influx: bool,
     **how: Any,
 ) -> None:
     """Publish Binance Vision files (.csv, .zip, or folders of them) as a raven feed.
 
     Sends each kline or trade once, in the order of the files (or, at a speed, of their times),
-    after somebody has subscribed. A bad row is told as FILE:LINE and skipped.
+    after somebody has subscribed. A bad row is told as FILE:LINE and skipped. Stored ticks are sent
+    as the messages that they were, in the order of their times.
 
-    Exit codes: 0 all sent; 1 bad rows, a file refused, no subscriber, or stopped before the end;
-    2 wrong usage or settings.
+    Exit codes: 0 all sent; 1 bad rows, a file refused, no such ticks, no subscriber, or stopped
+    before the end; 2 wrong usage or settings.
     """
-    if bool(files) == bool(simulate):
-        raise click.UsageError("give files or --simulate, and not both")
+    if [bool(files), bool(simulate), from_influx].count(True) != 1:
+        raise click.UsageError("give files, --simulate or --from-influx, and one of them only")
+    if measurements and not from_influx:
+        raise click.UsageError("--measurement is of --from-influx")
+    if from_influx and (how["kinds"] or how["interval"]):
+        raise click.UsageError("--kind and --interval are of files; give --measurement")
     if simulate and (start is None or end is None):
         raise click.UsageError("--simulate needs --from and --to")
     symbols = tuple(name.strip() for name in (simulate or "").split(",") if name.strip())
@@ -110,7 +131,13 @@ def main(
         with tqdm(unit=" rows", disable=None, file=sys.stderr) as bar:
             report = await run_replay(
                 settings,
-                Request(paths=files, simulate=symbols, span=_span(start, end), **how),
+                Request(
+                    paths=files,
+                    simulate=symbols,
+                    measurements=tuple(dict.fromkeys(measurements)) or ("trades",) * from_influx,
+                    span=_span(start, end),
+                    **how,
+                ),
                 stop,
                 endpoint=endpoint,
                 wait_s=wait_s,
@@ -142,7 +169,7 @@ def _span(start: datetime | None, end: datetime | None) -> TimeRange | None:
 
 def _progress_of(bar: tqdm[None]) -> Callable[[int, int], None]:
     def progress(done: int, rows: int) -> None:
-        bar.total = rows
+        bar.total = rows or None
         bar.update(done - bar.n)
 
     return progress

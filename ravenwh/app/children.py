@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import attrs
@@ -14,7 +14,7 @@ from loguru import logger
 
 from ravenwh.domain.errors import Refused
 
-__all__ = ["Child", "Children"]
+__all__ = ["Child", "Children", "Tell"]
 
 Tell = Callable[[str, str], object]
 """Takes the name of a program, and a line that it wrote."""
@@ -82,10 +82,11 @@ class Children:
     """Programs in the order of their start, to be ended in the reverse of it.
 
     Each has a session of its own: a Ctrl-C at the terminal reaches us alone, and the order of the
-    end is ours. ``tell`` takes what they write.
+    end is ours. ``tell`` takes what they write; ``environment`` is theirs, if it is not ours.
     """
 
     tell: Tell
+    environment: Mapping[str, str] | None = None
     _stages: list[list[Child]] = attrs.field(factory=list, init=False)
 
     def next_stage(self) -> None:
@@ -108,6 +109,7 @@ class Children:
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
+            env=self.environment,
             start_new_session=True,
         )
         child = Child(name=name, process=process, before_end=before_end)

@@ -1,12 +1,14 @@
-"""``runners.replay``: recorded files, or a simulated market, published as a raven feed."""
+"""``runners.replay``: files, a simulated market or stored ticks, published as a raven feed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from ravenwh.app.feeds import control_endpoint, publishing_endpoint, publishing_feed
+from ravenwh.app.influx import ticks_of
+from ravenwh.domain.errors import Refused
 from ravenwh.domain.settings import Settings
 from ravenwh.feed import wire
 from ravenwh.feed.collecting import Fixed, collection_handlers
@@ -15,10 +17,11 @@ from ravenwh.feed.control_server import ControlServer
 from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.publisher import Publisher
 from ravenwh.feed.resending import resend_handlers
-from ravenwh.sources.replay import Replay, Subject
+from ravenwh.sources.replay import Replay, Subject, Track
 from ravenwh.sources.report import Report
 from ravenwh.sources.request import Request
 from ravenwh.sources.vision import OnBad
+from ravenwh.staging.track import TickTrack
 from ravenwh.telemetry.live import serve_live
 
 __all__ = ["run_replay"]
@@ -43,39 +46,55 @@ async def run_replay(
 
     ``endpoint`` is where to bind, if not there. Until its end, ``server.replay_port`` answers for
     it: what was sent is sent again, as far as it is kept. Raises Refused where a file cannot be
-    used, and Unavailable where nobody subscribes within ``wait_s`` seconds, or a port is taken.
+    used, UnknownName for ticks that are not there, and Unavailable where nobody subscribes within
+    ``wait_s`` seconds, InfluxDB is away, or a port is taken.
     """
-    tracks, rows = await asyncio.to_thread(request.tracks)
-    data_type = "TRADE" if tracks[0].interval is None else "CANDLE"
-    bound = (
-        _endpoint(settings, request.venue, data_type)
-        if endpoint is None
-        else publishing_endpoint(settings, None, endpoint)
-    )
-    publisher = Publisher(endpoint=bound, ring_bytes=settings.server.ring_bytes)
+    with ExitStack() as stack:
+        tracks, rows = await asyncio.to_thread(_tracks, settings, request, stack)
+        bound = (
+            _endpoint(settings, request.venue, tracks)
+            if endpoint is None
+            else publishing_endpoint(settings, None, endpoint)
+        )
+        publisher = Publisher(endpoint=bound, ring_bytes=settings.server.ring_bytes)
 
-    async def subscribed(subjects: Iterable[Subject]) -> None:
-        topics = [wire.topic(*subject) for subject in sorted(subjects)]
-        await publisher.wait_for_subscribers(topics, timeout_s=wait_s)
+        async def subscribed(subjects: Iterable[Subject]) -> None:
+            topics = [wire.topic(*subject) for subject in sorted(subjects)]
+            await publisher.wait_for_subscribers(topics, timeout_s=wait_s)
 
-    replay = Replay(
-        tracks=tracks,
-        rows=rows,
-        publish=publisher.publish,
-        wait_for_subscribers=subscribed,
-        on_bad=on_bad,
-        on_progress=on_progress,
-        speed=request.speed,
-        span=request.span,
-    )
-    try:
-        async with _answering(settings, publisher, replay.subjects):
-            try:
-                return await replay.run(stop)
-            finally:
-                await publisher.close(1.0 if stop.is_set() else LINGER_S)
-    finally:
-        await publisher.close(0)
+        replay = Replay(
+            tracks=tracks,
+            rows=rows,
+            publish=publisher.publish,
+            wait_for_subscribers=subscribed,
+            on_bad=on_bad,
+            on_progress=on_progress,
+            speed=request.speed,
+            span=request.span,
+        )
+        try:
+            async with _answering(settings, publisher, replay.subjects):
+                try:
+                    return await replay.run(stop)
+                finally:
+                    await publisher.close(1.0 if stop.is_set() else LINGER_S)
+        finally:
+            await publisher.close(0)
+
+
+def _tracks(
+    settings: Settings, request: Request, stack: ExitStack
+) -> tuple[tuple[Track, ...], int]:
+    """What is to be sent, and at most how many messages that is."""
+    if not request.measurements:
+        return request.tracks()
+    span, ticks = request.span, stack.enter_context(ticks_of(settings))
+    start, end = (None, None) if span is None else (span.start, span.end)
+    tracks = [
+        TickTrack.of(ticks, measurement, request.venue, request.symbol, start, end)
+        for measurement in request.measurements
+    ]
+    return tuple(tracks), 0
 
 
 @asynccontextmanager
@@ -101,7 +120,14 @@ async def _answering(
                     answering.cancel()
 
 
-def _endpoint(settings: Settings, venue: str, data_type: str) -> Endpoint:
+def _endpoint(settings: Settings, venue: str, tracks: Iterable[Track]) -> Endpoint:
     """Where the subscribers of a venue's data connect to, for us to bind there."""
-    name = settings.upstream_for(venue, data_type).feed
+    data_types = sorted({data_type for track in tracks for _, data_type, _ in track.subjects})
+    names = sorted({settings.upstream_for(venue, one).feed for one in data_types})
+    if len(names) > 1:
+        raise Refused(
+            f"{' and '.join(data_types)} of {venue} come from {len(names)} feeds, "
+            f"{' and '.join(names)}: replay them one after the other, or give --endpoint"
+        )
+    (name,) = names
     return publishing_feed(settings, name, "a replay", "name another, or give --endpoint")

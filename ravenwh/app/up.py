@@ -54,6 +54,10 @@ def _makes_bars(settings: Settings) -> bool:
     return settings.bars.feed is not None and bool(settings.bars.profiles)
 
 
+def _has_influx(settings: Settings) -> bool:
+    return settings.influx.is_configured
+
+
 @attrs.frozen(kw_only=True)
 class Service:
     """A program that runs for as long as the warehouse: ``runners.<name>``.
@@ -66,7 +70,11 @@ class Service:
 
 
 STAGES: tuple[tuple[Service, ...], ...] = (
-    (Service(name="kline"), Service(name="bar", is_wanted=_has_bars)),
+    (
+        Service(name="kline"),
+        Service(name="bar", is_wanted=_has_bars),
+        Service(name="tick", is_wanted=_has_influx),
+    ),
     (Service(name="make_bars", is_wanted=_makes_bars),),
 )
 """What runs, in the order of its start: a stage is ready before the next one, which publishes to
@@ -126,12 +134,11 @@ async def _work(
     await children.run("init", "runners.init", *up.config_option)
     services: list[Child] = []
     for stage in STAGES:
+        wanted = [service for service in stage if service.is_wanted(up.settings)]
+        if not wanted:
+            continue  # what was started before is then the last, and nothing is on its way to it
         children.next_stage()
-        started = [
-            await _started(up, children, service)
-            for service in stage
-            if service.is_wanted(up.settings)
-        ]
+        started = [await _started(up, children, service) for service in wanted]
         watches += [tasks.create_task(_lives(one), name=f"watch {one.name}") for one in started]
         for child in started:
             await _ready(up.settings, child)

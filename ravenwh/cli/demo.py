@@ -1,15 +1,24 @@
-"""``ravenwh demo``: see the whole way of a kline at work."""
+"""``ravenwh demo``: see the whole way of klines and bars at work."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import attrs
 import click
 
-from ravenwh.app.demo import run_demo
+from ravenwh.app.agreement import Row, Rows, Sent
+from ravenwh.app.demo import prepared
+from ravenwh.cli.terminal import run_until_stopped
+from ravenwh.cli.up import say
+from ravenwh.domain.frames import Frames
+from ravenwh.warehouse.read import Warehouse
 
 __all__ = ["command"]
+
+PRICES = ("open", "high", "low", "close")
 
 
 @click.command(epilog="Example: ravenwh demo --data downloads/klines/BTCUSDT")
@@ -18,22 +27,53 @@ __all__ = ["command"]
     type=click.Path(exists=True, path_type=Path),
     help="A folder of Binance Vision kline files; without it the market is simulated.",
 )
-@click.pass_context
-def command(context: click.Context, data: Path | None) -> None:
-    """Database, migrations, runners and a feed in a temporary folder; then read and compare.
+def command(data: Path | None) -> None:
+    """Run ``ravenwh up`` on a database in a temporary folder; then read and compare.
 
-    Exit code 0 only if every kline that was sent is stored with the same values, and no other.
+    Klines and trades are sent; klines, their rollups and the bars made of the trades are stored.
+
+    Exit code 0 only if all of these are there with the values that they must have, and no other.
     """
     if data is None:
         click.echo("A simulated market: every number below is synthetic.")
-    with run_demo(data, click.echo) as outcome:
-        names = attrs.astuple(outcome.shown.series)
-        click.echo(f"\n>>> wh.klines{names}.pandas()")
-        columns = ["open", "high", "low", "close", "volume", "trade_count"]
-        click.echo(outcome.shown.pandas()[columns].to_string(max_rows=6))
-        verdict = "they agree" if outcome.agrees else "THEY DO NOT AGREE"
-        click.echo(
-            f"\nsent {outcome.sent:,} klines, stored {outcome.stored:,}, "
-            f"{outcome.different:,} with another value: {verdict}"
-        )
-    context.exit(0 if outcome.agrees else 1)
+    with prepared(data, say) as demo:
+        if code := run_until_stopped(demo.run, at_once=demo.children.kill):
+            sys.exit(code)
+        hours = asyncio.run(demo.hours())
+        with demo.warehouse() as warehouse:
+            show(demo.sent, warehouse, hours)
+            agreements = demo.agreements(warehouse, hours)
+    click.echo()
+    for agreement in agreements:
+        click.echo(agreement)
+    sys.exit(0 if all(agreement.holds for agreement in agreements) else 1)
+
+
+def show(sent: Sent, warehouse: Warehouse, hours: Rows) -> None:
+    """Some of what is stored of the first series, and how it is read."""
+    names = attrs.astuple(next(iter(sent.klines)))
+    market = names[:3]
+    show_frame(f"wh.klines{names}", warehouse.klines(*names, raw=True), "volume", "trade_count")
+    show_hours([row for key, row in hours.items() if key[:3] == market], *market)
+    if market in sent.trades:
+        asked = ("tick_imbalance", *market, "tib_demo")
+        show_frame(f"wh.bars{asked}", warehouse.bars(*asked), "total_ticks", "theta")
+
+
+def show_hours(rows: list[Row], coin: str, quote: str, exchange: str) -> None:
+    """The first rows of the rollup."""
+    columns = (*PRICES, "volume", "trade_count", "base_rows")
+    click.echo(
+        f"\nSELECT open_time, {', '.join(columns)} FROM mart.kline_1h\n"
+        f"WHERE coin = '{coin}' AND quote = '{quote}' AND exchange = '{exchange}'\n"
+        "ORDER BY open_time LIMIT 3"
+    )
+    for row in rows[:3]:
+        values = ("null" if row[name] is None else f"{row[name]:,.8g}" for name in columns)
+        click.echo(f"{row['open_time']}{''.join(value.rjust(15) for value in values)}")
+
+
+def show_frame(asked: str, frames: Frames, *columns: str) -> None:
+    """The first and the last rows."""
+    click.echo(f"\n>>> {asked}.pandas()")
+    click.echo(frames.pandas()[[*PRICES, *columns]].to_string(max_rows=4))

@@ -33,7 +33,9 @@ WIDEST = 9  # the longest name of a program: make_bars
     type=click.Path(exists=True, path_type=Path),
     help="Publish this Binance Vision file, or folder of them; may be repeated.",
 )
-@click.option("--simulate", metavar="SYMBOL,...", help="Publish invented klines of --from to --to.")
+@click.option(
+    "--simulate", metavar="SYMBOL,...", help="Publish an invented market of --from to --to."
+)
 @click.option("--from", "start", type=moment, help="Leave out what is before this time (UTC).")
 @click.option("--to", "end", type=moment, help="Leave out this time and what is after it.")
 @click.option("--once", is_flag=True, help="End when all is sent and stored.")

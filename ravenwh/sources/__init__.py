@@ -4,6 +4,7 @@ Owns the reading of recorded files and the pace at which they are sent; knows no
 
 - :mod:`~ravenwh.sources.catalog`: which files the arguments stand for, and what they hold;
 - :mod:`~ravenwh.sources.vision`: whether a file is whole, and its messages, as a stream;
+- :mod:`~ravenwh.sources.trades`: the trades of one symbol from several files, in order;
 - :mod:`~ravenwh.sources.rows`: one line of a file to one message, pure;
 - :mod:`~ravenwh.sources.simulator`: a synthetic market that is the same each time it is asked;
 - :mod:`~ravenwh.sources.request`, :mod:`~ravenwh.sources.replay`,

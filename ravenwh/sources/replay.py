@@ -9,31 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 
-from ravenwh.domain.messages import Candle, Trade
+from ravenwh.domain.messages import Candle, Message
 from ravenwh.domain.series import TimeRange
-from ravenwh.sources.report import Part, Report
+from ravenwh.sources.report import Part, Report, counted
 from ravenwh.sources.vision import OnBad
 
 __all__ = ["Replay", "Subject", "Track"]
+
+T = TypeVar("T")
 
 Subject = tuple[str, str, str]
 """Venue, data type and symbol: what a subscriber subscribes to."""
 
 _PROGRESS_EVERY = 500  # messages
+_AT_ONCE = 500  # messages that are read before the first of them is sent
 
 
 class Track(Protocol):
-    """Something that can be sent: a Vision file, or a range of a simulated market.
+    """Something that can be sent: a Vision file, a range of a simulated market, stored ticks.
 
-    ``path`` is the file it comes from, ``noun`` what its messages are called in a report;
-    ``interval`` is set for klines.
+    ``noun`` is what its messages are called in a report; ``interval`` is set for klines.
     """
 
     @property
@@ -42,7 +53,11 @@ class Track(Protocol):
 
     @property
     def symbol(self) -> str:
-        """The venue's own."""
+        """The venue's own; of several, how many they are."""
+
+    @property
+    def subjects(self) -> Collection[Subject]:
+        """What its messages are."""
 
     @property
     def interval(self) -> str | None:
@@ -53,14 +68,17 @@ class Track(Protocol):
         """Such as ``klines``."""
 
     @property
-    def path(self) -> Path | None:
-        """None for what comes from no file."""
+    def origin(self) -> Path | str:
+        """The file that it comes from, or the name of what else that is."""
 
     def check(self) -> int:
-        """Whether it can be read to its end, and at most how many messages it has."""
+        """Whether it can be read to its end, and at most how many messages it has.
 
-    def messages(self, on_bad: OnBad, /) -> Iterator[Candle | Trade]:
-        """Its messages, in its own order."""
+        0 where that cannot be known.
+        """
+
+    def messages(self, on_bad: OnBad, /) -> Iterator[Message]:
+        """Its messages, in its own order; it may block, and is run in a thread."""
 
 
 @attrs.define
@@ -78,12 +96,13 @@ class _Tally:
 
     def part(self) -> Part:
         first = self.tracks[0]
+        files = {track.origin for track in self.tracks if isinstance(track.origin, Path)}
         return Part(
             noun=first.noun,
             venue=first.venue,
             symbol=first.symbol,
             interval=first.interval,
-            files=len({track.path for track in self.tracks if track.path is not None}),
+            origin=counted(len(files), "file") if files else str(first.origin),
             sent=self.sent,
             bad=self.bad,
             outside=self.outside,
@@ -104,7 +123,7 @@ class Replay:
     """
 
     tracks: Sequence[Track]
-    publish: Callable[[Candle | Trade], Awaitable[None]]
+    publish: Callable[[Message], Awaitable[None]]
     wait_for_subscribers: Callable[[Collection[Subject]], Awaitable[None]]
     on_bad: OnBad
     rows: int = 0
@@ -116,10 +135,7 @@ class Replay:
     @property
     def subjects(self) -> frozenset[Subject]:
         """What is sent."""
-        return frozenset(
-            (track.venue, "TRADE" if track.interval is None else "CANDLE", track.symbol)
-            for track in self.tracks
-        )
+        return frozenset(subject for track in self.tracks for subject in track.subjects)
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Wait for the subscribers, send, and report; ends early once ``stop`` is set.
@@ -154,8 +170,8 @@ class Replay:
         await self.wait_for_subscribers(self.subjects)
         pace = None if self.speed is None else _Pace(self.speed, asyncio.get_running_loop().time)
         unreported = 0
-        with closing(self._in_order(tallies)) as ordered:
-            for tally, message in ordered:
+        async with aclosing(_in_a_thread(self._in_order(tallies))) as ordered:
+            async for tally, message in ordered:
                 if pace is not None and (wait_s := pace.wait_s(message.event_time)) > 0:
                     self._progress(tallies)
                     unreported = 0
@@ -176,7 +192,7 @@ class Replay:
 
     def _in_order(
         self, tallies: dict[tuple[str, ...], _Tally]
-    ) -> Generator[tuple[_Tally, Candle | Trade]]:
+    ) -> Generator[tuple[_Tally, Message]]:
         if self.speed is None:
             for track in self.tracks:
                 yield from self._of_track(track, tallies[_series(track)])
@@ -184,11 +200,11 @@ class Replay:
         series = [self._of_tracks(tally) for tally in tallies.values()]
         yield from heapq.merge(*series, key=lambda one: one[1].event_time)
 
-    def _of_tracks(self, tally: _Tally) -> Iterator[tuple[_Tally, Candle | Trade]]:
+    def _of_tracks(self, tally: _Tally) -> Iterator[tuple[_Tally, Message]]:
         for track in tally.tracks:
             yield from self._of_track(track, tally)
 
-    def _of_track(self, track: Track, tally: _Tally) -> Iterator[tuple[_Tally, Candle | Trade]]:
+    def _of_track(self, track: Track, tally: _Tally) -> Iterator[tuple[_Tally, Message]]:
         def on_bad(label: str, line: int, reason: str) -> None:
             tally.bad += 1
             self.on_bad(label, line, reason)
@@ -205,6 +221,23 @@ class Replay:
                 yield tally, message
             else:
                 tally.outside += 1
+
+
+async def _in_a_thread(ordered: Generator[T]) -> AsyncGenerator[T]:
+    """The same, read in a thread, some hundred at a time: a file or a server may be slow."""
+    asked: asyncio.Task[list[T]] | None = None
+    try:
+        while True:
+            asked = asyncio.create_task(asyncio.to_thread(list, islice(ordered, _AT_ONCE)))
+            found = await asyncio.shield(asked)
+            if not found:
+                return
+            for one in found:
+                yield one
+    finally:
+        if asked is not None and not asked.done():
+            await asyncio.gather(asked, return_exceptions=True)  # at work, it cannot be closed
+        ordered.close()
 
 
 @attrs.define

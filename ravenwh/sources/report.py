@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Part", "Report"]
+__all__ = ["Part", "Report", "counted"]
 
 
 @attrs.frozen(kw_only=True)
 class Part:
     """What became of the rows of one series: ``sent``, ``bad`` (skipped) or ``outside`` the range.
 
-    ``files`` is 0 for what comes from the simulator.
+    ``origin`` is where they came from: ``2 files``, or the name of what else it was.
     """
 
     noun: str
     venue: str
     symbol: str
     interval: str | None
-    files: int
+    origin: str
     sent: int
     bad: int
     outside: int
 
     def __str__(self) -> str:
         series = f"{self.symbol} {self.interval}" if self.interval else self.symbol
-        origin = _count(self.files, "file") if self.files else "the simulator"
-        sent = _count(self.sent, self.noun.removesuffix("s"))
-        return f"sent {sent} of {series} from {origin}, {_skipped(self)}"
+        sent = counted(self.sent, self.noun.removesuffix("s"))
+        return f"sent {sent} of {series} from {self.origin}, {_skipped(self)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -68,9 +67,10 @@ class Report:
 
 
 def _skipped(counts: Part | Report) -> str:
-    text = _count(counts.bad, "bad row")
+    text = counted(counts.bad, "bad row")
     return f"{text}, {counts.outside} outside the range" if counts.outside else text
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """How many."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -21,7 +21,7 @@ from ravenwh.domain.interval import INTERVALS
 from ravenwh.domain.messages import Candle, Side, Trade
 from ravenwh.domain.series import TimeRange
 
-__all__ = ["SimulatedKlines", "SimulatedMarket"]
+__all__ = ["SimulatedKlines", "SimulatedMarket", "SimulatedTrades"]
 
 PRODUCER = "simulator"
 
@@ -90,13 +90,22 @@ class SimulatedMarket:
         taker_buy_volume to rounding.
         """
         start_ns, end_ns = span.start_ns, span.end_ns
-        day: tuple[int, list[_Minute]] | None = None
-        for at in range(start_ns // _MINUTE_NS, -(-end_ns // _MINUTE_NS)):
-            if day is None or day[0] != at // _MINUTES:
-                day = at // _MINUTES, self._day(at // _MINUTES)
-            for trade in self._minute_trades(at, day[1][at % _MINUTES]):
+        for at, minute in self._touched(span):
+            for trade in self._minute_trades(at, minute):
                 if start_ns <= trade.event_time < end_ns:
                     yield trade
+
+    def most_trades(self, span: TimeRange) -> int:
+        """How many trades the minutes have that the range touches."""
+        return sum(minute.trade_count for _, minute in self._touched(span))
+
+    def _touched(self, span: TimeRange) -> Iterator[tuple[int, _Minute]]:
+        """The minutes that the range holds, or holds a part of, counted from 1970."""
+        day: tuple[int, list[_Minute]] | None = None
+        for at in range(span.start_ns // _MINUTE_NS, -(-span.end_ns // _MINUTE_NS)):
+            if day is None or day[0] != at // _MINUTES:
+                day = at // _MINUTES, self._day(at // _MINUTES)
+            yield at, day[1][at % _MINUTES]
 
     def _candle(self, interval: str, at: int, minutes: int, one: _Minute) -> Candle:
         close_time = (at + minutes) * _MINUTE_NS - _MS_NS
@@ -209,7 +218,7 @@ class SimulatedKlines:
     interval: str
     span: TimeRange
     noun: str = "synthetic klines"
-    path: None = None
+    origin: str = "the simulator"
 
     @property
     def symbol(self) -> str:
@@ -221,6 +230,11 @@ class SimulatedKlines:
         """The market's."""
         return self.market.venue
 
+    @property
+    def subjects(self) -> tuple[tuple[str, str, str]]:
+        """One."""
+        return ((self.venue, "CANDLE", self.symbol),)
+
     def check(self) -> int:
         """How many klines there are. Raises Refused for an interval that cannot be simulated."""
         return len(self.market.open_minutes(self.interval, self.span))
@@ -228,6 +242,40 @@ class SimulatedKlines:
     def messages(self, on_bad: object) -> Iterator[Candle]:
         """The klines; none is ever bad."""
         return self.market.klines(self.interval, self.span)
+
+
+@attrs.frozen(kw_only=True)
+class SimulatedTrades:
+    """A range of a market's trades, to be sent as a file would be."""
+
+    market: SimulatedMarket
+    span: TimeRange
+    noun: str = "synthetic trades"
+    origin: str = "the simulator"
+    interval: None = None
+
+    @property
+    def symbol(self) -> str:
+        """The market's."""
+        return self.market.symbol
+
+    @property
+    def venue(self) -> str:
+        """The market's."""
+        return self.market.venue
+
+    @property
+    def subjects(self) -> tuple[tuple[str, str, str]]:
+        """One."""
+        return ((self.venue, "TRADE", self.symbol),)
+
+    def check(self) -> int:
+        """At most how many trades there are."""
+        return self.market.most_trades(self.span)
+
+    def messages(self, on_bad: object) -> Iterator[Trade]:
+        """The trades; none is ever bad."""
+        return self.market.trades(self.span)
 
 
 def _fold(minutes: list[_Minute]) -> _Minute:

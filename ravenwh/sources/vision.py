@@ -69,6 +69,16 @@ class VisionFile:
         return str(self.path if self.member is None else self.path / self.member)
 
     @property
+    def origin(self) -> Path:
+        """The file."""
+        return self.path
+
+    @property
+    def subjects(self) -> tuple[tuple[str, str, str]]:
+        """One."""
+        return ((self.venue, "CANDLE" if self.kind == "klines" else "TRADE", self.symbol),)
+
+    @property
     def noun(self) -> str:
         """What its messages are called in a report."""
         return "aggregate trades" if self.kind == "aggTrades" else self.kind

@@ -11,6 +11,8 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -22,10 +24,12 @@ from psycopg import sql
 from ravenwh.app.up import STAGES
 from ravenwh.cli import ravenwh
 from ravenwh.domain.messages import Trade
+from ravenwh.domain.series import TimeRange
 from ravenwh.domain.settings import Settings
-from ravenwh.features import parse_profile
+from ravenwh.features import bars_of, parse_profile
 from ravenwh.features.maker import Maker
 from ravenwh.sources.catalog import find_files
+from ravenwh.sources.simulator import SimulatedMarket
 from tests.conftest import ROOT
 from tests.programs import PATIENCE_S, Programs, ended, free_ports
 
@@ -229,9 +233,9 @@ async def test_a_replay_that_fails_ends_the_rest_with_its_reason(
     assert "SERVICE_ENDED service='kline' code=0" in up.err
 
 
-async def test_trades_become_bars_and_all_of_those_are_there_at_the_end(
-    tmp_path: Path, mart_url: str, shared_data: Path
-) -> None:
+@pytest.fixture
+def with_bars(tmp_path: Path, mart_url: str) -> Programs:
+    """Bars are made of trades, and publishers are asked for what did not arrive."""
     with closing(free_ports()) as free:
         ports = {"replay_port": next(free), "make_bars_port": next(free)}
     further = f"""
@@ -245,10 +249,60 @@ async def test_trades_become_bars_and_all_of_those_are_there_at_the_end(
         feed = "bars"
         profiles.tib_small = {json.dumps(SMALL).replace(":", " =")}
     """
-    world = configured(tmp_path, mart_url, further, **ports)
+    return configured(tmp_path, mart_url, further, **ports)
+
+
+async def test_sigterm_amid_trades_ends_all_in_order_and_every_bar_of_those_sent_is_there(
+    with_bars: Programs, mart_url: str
+) -> None:
+    week = ("--simulate", "BTCUSDT", "--from", "2024-01-01", "--to", "2024-01-08")
+    async with brought_up(with_bars, *week, "--kind", "trades") as up:
+        await up.until_ready("kline", "bar", "make_bars")
+        await up.until("BATCH_WRITTEN")
+        began = time.monotonic()
+        up.process.send_signal(signal.SIGTERM)
+        assert await up.end() == 0, up.err
+    assert time.monotonic() - began < 10
+    assert "SERVICE_KILLED" not in up.err
+    told = [line.split(" | ")[0].strip() for line in up.out.splitlines() if "STOPPING" in line]
+    assert told[:2] == ["replay", "make_bars"]
+    assert sorted(told[2:]) == ["bar", "kline"]
+    span = TimeRange(start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 1, 8, tzinfo=UTC))
+    trades = list(islice(SimulatedMarket(symbol="BTCUSDT").trades(span), up.sent + 1))
+    assert 0 < up.sent < len(trades)  # it was stopped before the end
+    made = bars_of(parse_profile("tib_small", SMALL), trades[: up.sent])
+    assert stored(mart_url, "fact__tick_imbalance") == len(made) > 0
+
+
+async def test_its_programs_outlive_it_and_a_second_one_says_who_holds_the_ports(
+    world: Programs,
+) -> None:
+    async with brought_up(world) as up:
+        await up.until_ready("kline", "bar")
+        up.process.kill()
+        await up.process.wait()
+    pids = [up.pid("kline"), up.pid("bar")]
+    try:
+        assert all(is_there(pid) for pid in pids)
+        async with brought_up(world) as second:
+            assert await second.end() == 1
+        assert "held by our own runner kline" in second.out
+        assert re.search("reason='(kline|bar) ended with code 1; its last line: ", second.err)
+        assert "address already in use" in second.err
+        assert all(is_there(pid) for pid in pids)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+    for pid in pids:
+        await gone(pid)
+
+
+async def test_trades_become_bars_and_all_of_those_are_there_at_the_end(
+    with_bars: Programs, mart_url: str, shared_data: Path
+) -> None:
     trades = shared_data / "trades_vision" / "um"
     options = ("--data", str(trades), "--venue", "BINANCE_FUTURES")
-    async with brought_up(world, "--once", *options) as up:
+    async with brought_up(with_bars, "--once", *options) as up:
         assert await up.end() == 0, up.err
     maker = Maker({"tib_small": parse_profile("tib_small", SMALL)})
     (file,) = find_files([trades], venue="BINANCE_FUTURES")[0]
@@ -306,4 +360,4 @@ def test_every_program_that_stays_is_a_service_with_ports() -> None:
 
 def test_bars_are_written_where_the_settings_have_some() -> None:
     wanted = {service.name: service.is_wanted(Settings()) for stage in STAGES for service in stage}
-    assert wanted == {"kline": True, "bar": False, "make_bars": False}
+    assert wanted == {"kline": True, "bar": False, "tick": False, "make_bars": False}

@@ -131,6 +131,21 @@ async def test_a_line_without_an_end_and_bytes_that_are_no_text_are_told(program
     assert (long, said.lines[-1]) == ("x" * 200_000, ("loud", "\N{REPLACEMENT CHARACTER}"))
 
 
+async def test_it_has_the_environment_that_is_given(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_CALLER", "1")
+    shows = "import os; print(sorted({'OF_THE_CALLER', 'GIVEN'} & os.environ.keys()), flush=True)"
+    name = program("shows", after=shows)
+    for environment, seen in (
+        ({"GIVEN": "1", "PYTHONPATH": str(tmp_path)}, "['GIVEN']"),
+        (None, "['OF_THE_CALLER']"),
+    ):
+        said = Said()
+        await Children(tell=said.tell, environment=environment).run("shows", name)
+        assert said.lines[-1] == ("shows", seen)
+
+
 async def test_it_has_a_session_of_its_own_so_that_the_terminal_does_not_end_it(
     program: Program,
 ) -> None:

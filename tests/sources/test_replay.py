@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import attrs
 import pytest
 
 from ravenwh.domain.errors import Refused, Unavailable
-from ravenwh.domain.messages import Candle, Trade
+from ravenwh.domain.messages import Candle, Message, Trade
 from ravenwh.domain.series import TimeRange
 from ravenwh.sources.replay import Replay, Subject
 from ravenwh.sources.report import Report
@@ -19,6 +20,7 @@ from ravenwh.sources.request import Request
 
 OPEN = 1_704_067_200_000
 MINUTE = 60_000
+ALWAYS = TimeRange(start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 1, 2, tzinfo=UTC))
 
 
 def kline_file(
@@ -39,7 +41,7 @@ def kline_file(
 class Wire:
     """A publisher that keeps what it is given, and the loop's time at which it was."""
 
-    sent: list[Candle | Trade] = attrs.field(factory=list)
+    sent: list[Message] = attrs.field(factory=list)
     at_s: list[float] = attrs.field(factory=list)
     waited_for: set[Subject] | None = None
     after: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -47,7 +49,7 @@ class Wire:
     stop_after: int = -1
     stuck: bool = False
 
-    async def publish(self, message: Candle | Trade) -> None:
+    async def publish(self, message: Message) -> None:
         if self.stuck:
             await asyncio.Event().wait()
         self.sent.append(message)
@@ -114,6 +116,40 @@ async def test_at_full_speed_files_are_sent_in_the_order_given(tmp_path: Path) -
         "sent 5 messages of 2 series, 0 bad rows",
     ]
     assert report.exit_code == 0
+
+
+async def test_klines_and_trades_of_one_simulated_market() -> None:
+    span = TimeRange(
+        start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 1, 1, 0, 5, tzinfo=UTC)
+    )
+    wire = Wire()
+    request = Request(simulate=("BTCUSDT",), kinds=("klines", "trades"), span=span)
+    report = await replay(wire, request)
+    assert [type(message) for message in wire.sent[4:6]] == [Candle, Trade]
+    counts = [message.trade_count or 0 for message in wire.sent if isinstance(message, Candle)]
+    assert (len(counts), sum(counts)) == (5, len(wire.sent) - 5)
+    assert wire.waited_for == {
+        ("BINANCE_SPOT", "CANDLE", "BTCUSDT"),
+        ("BINANCE_SPOT", "TRADE", "BTCUSDT"),
+    }
+    assert report.lines()[:2] == [
+        "sent 5 synthetic klines of BTCUSDT 1m from the simulator, 0 bad rows",
+        f"sent {sum(counts)} synthetic trades of BTCUSDT from the simulator, 0 bad rows",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (Request(paths=(Path(),), kinds=("klines", "trades")), "holds one kind"),
+        (Request(simulate=("X",), kinds=("aggTrades",), span=ALWAYS), "but no aggTrades"),
+        (Request(simulate=("X",)), "needs a range"),
+        (Request(), "nothing to replay"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused(request_: Request, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        request_.tracks()
 
 
 async def test_at_a_pace_series_are_merged_by_event_time(tmp_path: Path) -> None:
@@ -222,7 +258,7 @@ async def test_without_a_subscriber_nothing_is_sent(tmp_path: Path) -> None:
 
 async def test_what_publish_raises_comes_out(tmp_path: Path) -> None:
     class Broken(Wire):
-        async def publish(self, message: Candle | Trade) -> None:
+        async def publish(self, message: Message) -> None:
             raise Refused("the publisher was closed")
 
     with pytest.raises(Refused, match="the publisher was closed"):
@@ -242,3 +278,51 @@ def test_a_request_for_nothing_is_refused() -> None:
         Request().tracks()
     with pytest.raises(Refused, match="needs a range"):
         Request(simulate=("BTCUSDT",)).tracks()
+
+
+@attrs.define
+class SlowTrack:
+    """A track whose source does not answer before it is let."""
+
+    asked: threading.Event = attrs.field(factory=threading.Event)
+    answered: threading.Event = attrs.field(factory=threading.Event)
+    venue: str = "BINANCE_SPOT"
+    symbol: str = "BTCUSDT"
+    interval: None = None
+    noun: str = "trades"
+    origin: str = "somewhere"
+    subjects: tuple[Subject, ...] = (("BINANCE_SPOT", "TRADE", "BTCUSDT"),)
+
+    def check(self) -> int:
+        return 0
+
+    def messages(self, on_bad: object) -> Iterator[Trade]:
+        self.asked.set()
+        self.answered.wait(30)
+        yield Trade(
+            venue=self.venue,
+            symbol=self.symbol,
+            event_time=0,
+            price=1.0,
+            quantity=1.0,
+            side="buy",
+        )
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_a_slow_source_holds_up_nothing_else(is_stopped: bool) -> None:
+    wire, track = Wire(), SlowTrack()
+    replaying = Replay(
+        tracks=[track],
+        publish=wire.publish,
+        wait_for_subscribers=wire.wait_for_subscribers,
+        on_bad=lambda *told: None,
+        stop_grace_s=0.05,
+    )
+    running = asyncio.create_task(replaying.run(wire.after))
+    await asyncio.to_thread(track.asked.wait, 30)  # and this loop goes on
+    if is_stopped:
+        wire.after.set()
+    track.answered.set()
+    report = await running
+    assert (report.sent, report.interrupted) == ((0, True) if is_stopped else (1, False))

@@ -19,7 +19,7 @@ import zmq.asyncio
 
 from ravenwh.app.feeds import control_client
 from ravenwh.config import load
-from ravenwh.domain.messages import Message
+from ravenwh.domain.messages import Message, Trade
 from ravenwh.domain.settings import Settings
 from ravenwh.feed.control import Collection, Positions, Resend, Resent, Sequences
 from ravenwh.feed.curve import new_pair
@@ -133,6 +133,41 @@ async def test_a_simulated_market(
     }
 
 
+async def test_trades_of_a_simulated_market(
+    tmp_path: Path, endpoint: str, subscriber: zmq.asyncio.Socket
+) -> None:
+    span = ("--from", "2024-01-01", "--to", "2024-01-01T00:01")
+    options = ("--simulate", "BTCUSDT", "--kind", "trades", *span)
+    async with replaying(*options, "--endpoint", endpoint, cwd=tmp_path) as process:
+        messages = await received(subscriber, 75)
+        code, out, err = await end_of(process)
+    assert (code, out) == (
+        0,
+        "sent 75 synthetic trades of BTCUSDT from the simulator, 0 bad rows\n",
+    ), err
+    assert all(isinstance(message, Trade) for message in messages)
+
+
+async def test_klines_and_trades_of_two_feeds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ravenwh.toml").write_text(
+        f"""
+        [feeds.default]
+        endpoint = "ipc://{tmp_path}/klines"
+        [feeds.trades]
+        endpoint = "ipc://{tmp_path}/trades"
+        [routing.upstreams]
+        "BINANCE_SPOT:CANDLE" = "default"
+        "BINANCE_SPOT:TRADE" = "trades"
+        """
+    )
+    kinds = ("--kind", "klines", "--kind", "trades")
+    span = ("--from", "2024-01-01", "--to", "2024-01-02")
+    async with replaying("--simulate", "BTCUSDT", *kinds, *span, cwd=tmp_path) as process:
+        code, out, err = await end_of(process)
+    assert (code, out) == (1, "")
+    assert "come from 2 feeds, default and trades: replay them one after the other" in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_it_and_it_says_how_much_was_sent(
     file: Path, endpoint: str, subscriber: zmq.asyncio.Socket, number: signal.Signals
@@ -173,7 +208,12 @@ async def test_a_wrong_checksum_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((), "give files or --simulate"),
+        ((), "give files, --simulate or --from-influx"),
+        ((".", "--from-influx"), "give files, --simulate or --from-influx"),
+        ((".", "--measurement", "trades"), "--measurement is of --from-influx"),
+        (("--from-influx", "--kind", "trades"), "give --measurement"),
+        (("--from-influx", "--measurement", "trade"), "is not one of"),
+        (("--from-influx",), "influx.token: found nothing"),
         (("no-such.csv",), "no-such.csv"),
         (("--simulate", "BTCUSDT"), "--simulate needs --from and --to"),
         ((".", "--speed", "0"), "allowed are max and numbers above 0"),

@@ -11,7 +11,7 @@ import pytest
 from ravenwh.domain.errors import Refused
 from ravenwh.domain.messages import Candle, Trade
 from ravenwh.domain.series import TimeRange, from_ns, to_ns
-from ravenwh.sources.simulator import SimulatedKlines, SimulatedMarket
+from ravenwh.sources.simulator import SimulatedKlines, SimulatedMarket, SimulatedTrades
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = TimeRange(start=START, end=START + timedelta(days=1))
@@ -110,6 +110,18 @@ def test_other_intervals_are_refused(interval: str) -> None:
 def test_the_check_counts_what_comes() -> None:
     track = SimulatedKlines(market=BTC, interval="15m", span=span(START, minutes=100))
     assert track.check() == len(list(track.messages(None))) == 7
+
+
+def test_as_many_trades_are_counted_as_its_minutes_have() -> None:
+    odd = TimeRange(start=START + timedelta(seconds=30), end=START + timedelta(minutes=3))
+    track = SimulatedTrades(market=BTC, span=odd)
+    minutes = list(BTC.klines("1m", span(START, minutes=3)))
+    assert track.check() == sum(kline.trade_count or 0 for kline in minutes)
+    late = [
+        trade for trade in BTC.trades(span(START, minutes=3)) if trade.event_time >= odd.start_ns
+    ]
+    assert list(track.messages(None)) == late
+    assert track.check() > len(late) > 0
 
 
 def folded(trades: list[Trade], kline: Candle) -> tuple[float | int, ...]:
