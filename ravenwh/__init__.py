@@ -23,7 +23,8 @@ from ravenwh.domain.series import Series
 
 if TYPE_CHECKING:
     from ravenwh.app.reading import connect
-    from ravenwh.warehouse.frames import Frames
+    from ravenwh.domain.frames import Frames
+    from ravenwh.plot.chart import chart
     from ravenwh.warehouse.read import Warehouse
 
     __version__: str
@@ -38,12 +39,14 @@ __all__ = [
     "UnknownName",
     "Warehouse",
     "__version__",
+    "chart",
     "connect",
 ]
 
 _HOMES = {
-    "Frames": "ravenwh.warehouse.frames",
+    "Frames": "ravenwh.domain.frames",
     "Warehouse": "ravenwh.warehouse.read",
+    "chart": "ravenwh.plot.chart",
     "connect": "ravenwh.app.reading",
 }
 

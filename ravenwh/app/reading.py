@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
 from ravenwh.app.database import database_of
+from ravenwh.app.influx import ticks_of
 from ravenwh.config import load
+from ravenwh.domain.frames import Frames
+from ravenwh.staging.reading import Ticks
 from ravenwh.warehouse.read import Warehouse
 
 __all__ = ["connect"]
@@ -20,17 +25,27 @@ def connect(config: str | Path | None = None) -> Warehouse:
     """The warehouse of a settings file, of ``RAVENWH_CONFIG``, or of ``./ravenwh.toml``.
 
     Without any of them it is the embedded server in your data folder, which runs as long as
-    somebody uses it. Close what you get, or use it with ``with``. Raises SettingsError, Refused or
-    Unavailable. Nothing is logged, unless you say ``loguru.logger.enable("ravenwh")`` after you
-    imported this function.
+    somebody uses it. Ticks are read from the InfluxDB of the same settings. Close what you get, or
+    use it with ``with``. Raises SettingsError, Refused or Unavailable. Nothing is logged, unless
+    you say ``loguru.logger.enable("ravenwh")`` after you imported this function.
     """
     settings = load(None if config is None else Path(config))
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(database_of(settings))
+        until_closed = stack.enter_context(contextlib.ExitStack())
 
         def uri() -> str:
             if database.embedded is not None:
                 return database.embedded.libpq_url
             return settings.timescale.address(driver="postgresql")
 
-        return Warehouse(uri, schema=settings.timescale.schema, on_close=stack.pop_all().close)
+        @functools.cache
+        def known() -> Ticks:
+            return until_closed.enter_context(ticks_of(settings))
+
+        def ticks(*asked: Any, **terms: Any) -> Frames:
+            return known().read(*asked, **terms)  # who reads no ticks needs no InfluxDB
+
+        return Warehouse(
+            uri, schema=settings.timescale.schema, ticks=ticks, on_close=stack.pop_all().close
+        )

@@ -22,7 +22,8 @@ from ravenwh.timescale import TimescaleError
 from ravenwh.timescale import refresh as timescale
 from ravenwh.timescale.spans import Span, merged
 from ravenwh.timescale.windows import Windows
-from ravenwh.warehouse.due import DueDay, Notes, alone, due_days, settle
+from ravenwh.warehouse.alone import alone
+from ravenwh.warehouse.due import DueDay, Notes, due_days, settle
 from ravenwh.warehouse.errors import translated
 from ravenwh.warehouse.upsert import Upsert
 
@@ -175,7 +176,7 @@ async def _refreshed(
     with _translated():
         async with engine.connect() as plain:
             connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-            async with alone(connection, settings.timescale.schema) as is_alone:
+            async with alone(connection, "refresh", settings.timescale.schema) as is_alone:
                 if not is_alone:
                     return None
                 return await _refresh(settings, connection, span, on_step)

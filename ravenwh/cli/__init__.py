@@ -18,11 +18,13 @@ __all__ = ["main"]
 
 COMMANDS = {
     "alembic": "run Alembic on the mart, with our migrations",
+    "bars": "make the bars of a history: build",
     "control": "start, stop and list what a running program collects",
     "dead-letters": "what could never be written: list, show, replay, drop",
     "db": "the embedded PostgreSQL: start, stop, status, url, psql, destroy",
-    "demo": "see the whole way of a kline at work, in a temporary folder",
+    "demo": "see klines and bars on their whole way, in a temporary folder",
     "doctor": "check everything a runner needs; change nothing",
+    "export": "days of ticks out of InfluxDB into Parquet files",
     "policies": "what TimescaleDB does by itself: show, apply",
     "refresh": "bring the rollups up to date where their policies do not look",
     "journal": "what waits to be written: status, and replay into a restored database",

@@ -8,6 +8,8 @@ Offers
     :class:`~ravenwh.staging.books.BestPrices`, a Decoder that turns order books into best prices;
     :class:`~ravenwh.staging.sink.TickSink`, a Sink for messages of all measurements;
     :class:`~ravenwh.staging.reading.Ticks`, which reads frames and messages back;
+    :class:`~ravenwh.staging.track.TickTrack`, stored ticks for a replay to send;
+    :func:`~ravenwh.staging.export.written_day`, a day as a file;
     :func:`~ravenwh.staging.bucket.make_bucket` and ``look_at_bucket``: findings of init and doctor.
 
 Promises

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import attrs
 from msgspec.structs import replace
 
 from ravenwh.domain.book import Books, Top
+from ravenwh.domain.errors import DecodeError, Rejected
 from ravenwh.domain.messages import Message, OrderBook
 from ravenwh.ports import Decoder, Frame, Position
 
@@ -81,6 +83,13 @@ class BestPrices:
             marks.append(at)
         else:
             marks[-1] = at
+
+    def catch_up(self, frames: Iterable[Frame]) -> None:
+        """Bring the books to where these frames left them, which an earlier process has seen."""
+        for frame in frames:
+            with suppress(DecodeError, Rejected):  # it is a dead letter already
+                self(frame)
+        self.unknown = 0
 
     def __call__(self, frame: Frame, /) -> Message | None:
         """Raises what ``decode`` raises; then the frame counts as missing."""

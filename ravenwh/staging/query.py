@@ -20,14 +20,20 @@ from ravenwh.staging.answers import Verdict
 from ravenwh.staging.identity import MILLISECOND
 from ravenwh.staging.measurements import Measurement
 from ravenwh.staging.server import Server, answer_of, failed
-from ravenwh.staging.sink import REMEDIES
 
-__all__ = ["Selection", "Span", "rows", "select", "tag_values"]
+__all__ = ["Selection", "Span", "count_by_day", "rows", "select", "tag_values"]
 
 CHUNK = 10_000
 """Rows that are held at a time."""
 
 BLOCK = 1 << 16
+
+REMEDIES = {
+    401: "put a token that may read the bucket into influx.token_file (or influx.token)",
+    403: "give the token the right to read the bucket, or put another one into influx.token_file",
+    404: "make the bucket (python -m runners.init), or mend influx.bucket and influx.org",
+}
+"""What a person does about an answer that waiting does not mend."""
 
 RowT = TypeVar("RowT")
 
@@ -90,6 +96,20 @@ def select(selection: Selection) -> str:
     columns += [f"{_name(field.name)}::field" for field in measurement.fields]
     where = _where(selection)
     return f"SELECT {', '.join(columns)} FROM {_name(measurement.name)}{where} ORDER BY time"  # noqa: S608  everything in it is quoted
+
+
+def count_by_day(selection: Selection) -> tuple[str, Any]:
+    """The question for how many points have a field, by day, and the type of a row.
+
+    A row has the start of the day in nanoseconds, then a count for each field that tells: the one
+    that all points have, or all of them where there is none. A day without points has no row.
+    """
+    fields = selection.measurement.fields
+    telling = [field for field in fields if not field.optional][:1] or fields
+    columns = ", ".join(f"count({_name(field.name)})" for field in telling)
+    origin = f"FROM {_name(selection.measurement.name)}{_where(selection)}"
+    kinds = (int, *((int | None,) * len(telling)))
+    return f"SELECT {columns} {origin} GROUP BY time(1d) fill(none)", tuple[kinds]  # type: ignore[valid-type]  # made at run time
 
 
 def tag_values(measurement: str, tag: str, *, exchange: str | None = None) -> str:

@@ -6,20 +6,23 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Generator
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 from loguru import logger
 
 from ravenwh.domain.errors import Refused, UnknownName
+from ravenwh.domain.frames import Frames
 from ravenwh.domain.messages import Message
+from ravenwh.domain.series import from_ns
 from ravenwh.domain.when import When, bound
-from ravenwh.staging.frames import TickFrames, table_of
 from ravenwh.staging.measurements import MEASUREMENTS, Measurement
 from ravenwh.staging.options import OptionTerms
 from ravenwh.staging.points import message_of
-from ravenwh.staging.query import Selection, Span, rows, select, tag_values
+from ravenwh.staging.query import Selection, Span, count_by_day, rows, select, tag_values
 from ravenwh.staging.server import Server
+from ravenwh.staging.tables import table_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Ticks"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+CHUNKS_OF_A_TABLE = 25
 
 
 @attrs.frozen(kw_only=True)
@@ -47,14 +52,11 @@ class Ticks:
         expiry: str | date | None = None,
         strike: float | None = None,
         kind: Literal["call", "put"] | None = None,
-    ) -> TickFrames:
+    ) -> Frames:
         """The points of a measurement with ``start <= event_time < end``, oldest first.
 
-        ``symbol`` is the venue's own, of ``price_index`` the index's name. Without it, and without
-        an exchange, all of them are read. Options are also found by ``coin``, ``expiry`` (a day),
-        ``strike`` and ``kind``, on one exchange. Bounds are as in
-        :meth:`ravenwh.Warehouse.klines`. Raises Refused and UnknownName, and when it is run
-        UnknownName for a symbol or exchange that has no points.
+        What is asked, and what comes, is as :meth:`ravenwh.Warehouse.ticks` says. Raises Refused
+        and UnknownName, and when it is run UnknownName for a symbol or exchange that has no points.
         """
         terms = OptionTerms(coin=coin, expiry=_day(expiry), strike=strike, kind=_kind(kind))
         selection = Selection(
@@ -73,7 +75,8 @@ class Ticks:
                 self._require_known(selection)
             return table
 
-        return TickFrames(measurement=measurement, run=run)
+        named = " ".join((measurement, *filter(None, (symbol, exchange))))
+        return Frames(of=named, index="event_time", run=run)
 
     async def messages(
         self,
@@ -83,17 +86,11 @@ class Ticks:
         start: When = None,
         end: When = None,
     ) -> AsyncGenerator[Message]:
-        """The same points as the messages that they were, in order; for a replay.
+        """The same points as the messages that they were, in order.
 
-        Some thousand are held at a time. Those that somebody else has written, and that are no
-        message, are passed over and counted in the log.
+        They are asked for in a thread, as :meth:`chunks` gives them.
         """
-        of = _measurement(measurement)
-        symbols = None if symbol is None else (symbol,)
-        span = _span(start, end)
-        selection = Selection(measurement=of, symbols=symbols, exchange=exchange, span=span)
-        passed_over = 0
-        chunks = self._rows(selection)
+        chunks = self.chunks(measurement, symbol, exchange, start, end)
         asked = None
         try:
             while True:
@@ -101,18 +98,73 @@ class Ticks:
                 chunk = await asyncio.shield(asked)
                 if chunk is None:
                     break
-                for row in chunk:
-                    message = message_of(of, row)
-                    if message is None:
-                        passed_over += 1
-                    else:
-                        yield message
+                for message in chunk:
+                    yield message
         finally:
             if asked is not None:
                 await asyncio.wait([asked])  # a generator at work cannot be closed
             chunks.close()
+
+    def chunks(
+        self,
+        measurement: str,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        start: When = None,
+        end: When = None,
+    ) -> Generator[list[Message]]:
+        """The same, some thousand at a time. Blocks.
+
+        Points that somebody else has written, and that are no message, are passed over and counted
+        in the log.
+        """
+        of = _measurement(measurement)
+        symbols = None if symbol is None else (symbol,)
+        span = _span(start, end)
+        selection = Selection(measurement=of, symbols=symbols, exchange=exchange, span=span)
+        passed_over = 0
+        for chunk in self._rows(selection):
+            found = [message_of(of, row) for row in chunk]
+            messages = [message for message in found if message is not None]
+            passed_over += len(found) - len(messages)
+            yield messages
         if passed_over:
             logger.bind(measurement=measurement, points=passed_over).warning("POINTS_PASSED_OVER")
+
+    def tables(self, measurement: str, start: When, end: When) -> Generator[pyarrow.Table]:
+        """The points of all symbols and exchanges, in tables of some hundred thousand rows. Blocks.
+
+        They have the columns of :meth:`read`, and there is none for no points.
+        """
+        selection = Selection(measurement=_measurement(measurement), span=_span(start, end))
+        chunks = self._rows(selection)
+        while (table := table_of(selection, islice(chunks, CHUNKS_OF_A_TABLE))).num_rows:
+            yield table
+
+    def points_by_day(
+        self, measurement: str, start: When = None, end: When = None
+    ) -> dict[datetime, int]:
+        """How many points the days have that have any; of options_ticker so many at least."""
+        selection = Selection(measurement=_measurement(measurement), span=_span(start, end))
+        question, row_type = count_by_day(selection)
+        return {
+            from_ns(day): max(filter(None, counts), default=0)
+            for chunk in rows(self.server, question, row_type)
+            for day, *counts in chunk
+        }
+
+    def symbols(self, measurement: str, exchange: str, symbol: str | None = None) -> list[str]:
+        """The symbols that have points on an exchange, or the one that is named, if it has.
+
+        Raises UnknownName where there is none.
+        """
+        of = _measurement(measurement)
+        _require(exchange, "exchange", self._values_of(of, "exchange"))
+        known = self._values_of(of, of.symbol_tag, exchange)
+        if symbol is None:
+            return known
+        _require(symbol, of.symbol_tag, known)
+        return [symbol]
 
     def _rows(self, selection: Selection) -> Generator[list[Any]]:
         return rows(self.server, select(selection), selection.row_type)

@@ -18,6 +18,17 @@ OFFSETS = 1024
 VENUES = 1024
 """Venues whose clocks are followed."""
 
+TALLIES: Mapping[str, str] = {
+    "books_unknown": "Changes of books that gave no best prices, as no snapshot came before them.",
+    "points_ambiguous": "Points for which a replay may choose another slot.",
+}
+"""Counts of the parts of some runners, and what they say."""
+
+LEVELS: Mapping[str, str] = {
+    "tick_days_expiring": "Days of measurements that are dropped soon and are not exported.",
+}
+"""The same of what may fall again."""
+
 
 @attrs.frozen(kw_only=True)
 class Reading:
@@ -25,6 +36,7 @@ class Reading:
 
     ``frames`` are its counts by what became of a frame. Their identity: received + recovered =
     written + unchanged + folded + expired + dead + ignored + ``in_journal``. Times are in seconds.
+    ``tallies`` are counts that only some runners have: ``TALLIES`` and ``LEVELS`` have their names.
     """
 
     frames: Mapping[str, int]
@@ -38,6 +50,7 @@ class Reading:
     dead_letters_collapsed: int
     dead_letters_dropped: int
     is_ready: bool
+    tallies: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class Metrics:
@@ -137,6 +150,7 @@ class _State(Collector):
                 "Dead letters that were given up at their limit.",
                 reading.dead_letters_dropped,
             ),
+            *_of(TALLIES, reading),
         ):
             yield CounterMetricFamily(f"ravenwh_{name}", text, value=count)
         for name, text, value in (
@@ -154,6 +168,7 @@ class _State(Collector):
             ),
             ("journal_bytes", "Bytes of the frames in the journal.", reading.journal_bytes),
             ("dead_letter_bytes", "Bytes of the dead letters.", reading.dead_letter_bytes),
+            *_of(LEVELS, reading),
         ):
             yield _gauge(f"ravenwh_{name}", text, value)
         offsets = GaugeMetricFamily(
@@ -164,6 +179,11 @@ class _State(Collector):
         for venue, quantile, seconds in self.quantiles():
             offsets.add_metric([venue, quantile], seconds)
         yield offsets
+
+
+def _of(named: Mapping[str, str], reading: Reading) -> list[tuple[str, str, int]]:
+    """Those of the parts' own counts that stand here, with what they say."""
+    return [(name, named[name], count) for name, count in reading.tallies.items() if name in named]
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -6,23 +6,23 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from difflib import get_close_matches
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from ravenwh.domain.errors import RavenwhError, Refused, UnknownName
+from ravenwh.domain.frames import Frames, need, told_in
 from ravenwh.domain.profile import kind_of
 from ravenwh.domain.series import Series
 from ravenwh.domain.when import When, bound
 from ravenwh.schema import DIMENSIONS, HOME_SCHEMA, KLINES
 from ravenwh.warehouse.bars import BAR_FACTS, BarFact
 from ravenwh.warehouse.errors import by_state
-from ravenwh.warehouse.frames import Frames, need, told_in
 from ravenwh.warehouse.multipliers import Claim, claims_of, contests, multiplier, spans
 from ravenwh.warehouse.selection import Selection
 
@@ -48,7 +48,8 @@ class Warehouse:
 
     ``uri`` is a libpq URI, or gives it: it is asked at each new connection, and so sees a password
     that was changed. The connection is opened at the first read and opened again after it broke;
-    close it with :meth:`close` or ``with``, and then it reads no more.
+    close it with :meth:`close` or ``with``, and then it reads no more. ``ticks`` is what reads
+    them, and takes what :meth:`ticks` takes.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Warehouse:
         uri: str | Callable[[], str],
         *,
         schema: str = HOME_SCHEMA,
+        ticks: Callable[..., Frames] | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
         self._uri = uri
         self._schema = schema
+        self._ticks = ticks
         self._on_close = on_close
         self._connection: Any = None
         self._closed = False
@@ -101,7 +104,7 @@ class Warehouse:
             by = None if raw else self._multiplier(series, selection)
             return self._fetch(selection.query(by, provenance=provenance))
 
-        return Frames(series=series, run=run)
+        return Frames(of=str(series), index="open_time", run=run)
 
     def bars(
         self,
@@ -140,7 +143,50 @@ class Warehouse:
             table = self._fetch(selection.query(by, provenance=provenance))
             return told_in(table, profile=profile, **self._parameters(selection))
 
-        return Frames(series=series, run=run)
+        return Frames(of=str(series), index="open_time", run=run)
+
+    def ticks(
+        self,
+        measurement: str,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        start: When = None,
+        end: When = None,
+        *,
+        coin: str | None = None,
+        expiry: str | date | None = None,
+        strike: float | None = None,
+        kind: Literal["call", "put"] | None = None,
+    ) -> Frames:
+        """The ticks of a measurement with ``start <= event_time < end``, oldest first.
+
+        ``measurement`` is trades, orderbook, funding_rate, liquidation, open_interest,
+        options_ticker or price_index; ``symbol`` is the venue's own, of ``price_index`` the name of
+        the index. Without it, or without an exchange, all are read, and have their names in a
+        column. Options are also found by ``coin``, ``expiry`` (a day), ``strike`` and ``kind``, on
+        one exchange; without a symbol expiry, strike and kind are columns. Bounds are as in
+        :meth:`klines`.
+
+        ``event_time`` is the venue's time; of trades and liquidations it is cut off to the
+        millisecond, as what is finer tells their points apart. Units are the venue's, too. Raises
+        Refused for what cannot be asked, SettingsError where no InfluxDB is set, and, when it is
+        run, UnknownName for a symbol or exchange that has no points at all, and Unavailable.
+        """
+        if self._ticks is None:
+            raise Refused("this warehouse was opened without InfluxDB: use ravenwh.connect()")
+        terms = {"coin": coin, "expiry": expiry, "strike": strike, "kind": kind}
+        self._require_open()
+        frames = self._ticks(measurement, symbol, exchange, start, end, **terms)
+
+        def run() -> pyarrow.Table:
+            self._require_open()
+            return frames.arrow()
+
+        return attrs.evolve(frames, run=run)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Refused("this warehouse is closed: open another one with ravenwh.connect()")
 
     def _ids(self, series: Series) -> dict[str, int]:
         """The ids of the names; soft-deleted ones are as good as any."""
@@ -209,8 +255,7 @@ class Warehouse:
                 compile_kwargs={"literal_binds": True},
             )
         )
-        if self._closed:
-            raise Refused("this warehouse is closed: open another one with ravenwh.connect()")
+        self._require_open()
         manager = need("adbc_driver_manager")
         try:
             with self._cursor() as cursor:

@@ -42,6 +42,7 @@ async def test_all_is_well(tmp_path: Path, mart_url: str) -> None:
     assert failed(findings) == set()
     assert {"database", "engine", "migrations", "rights", "feeds"} <= set(findings)
     assert "ports of kline" in findings
+    assert {"bucket", "streams"} & set(findings) == set()  # no ticks are written
 
 
 async def test_no_server_a_port_of_a_stranger_and_a_shared_port_at_once(tmp_path: Path) -> None:

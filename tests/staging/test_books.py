@@ -179,3 +179,12 @@ def test_memory_is_bounded(best: BestPrices, monkeypatch: pytest.MonkeyPatch) ->
     assert len(feed.live.last) <= 10
     assert len(feed.live.books) <= 10
     assert len(feed.reconnected) <= 3
+
+
+def test_books_are_taken_up_where_frames_left_them(best: BestPrices) -> None:
+    """What gave no prices then, or was no message, counts for nothing."""
+    unreadable = Frame("f", b"V:ORDERBOOK:S ", b"", b"?", AT)
+    early = framed(book(bids=[(8.0, 1.0)], symbol="T"), 1)
+    best.catch_up([unreadable, early, framed(SNAPSHOT, 1)])
+    assert best.unknown == 0
+    assert top_of(best, framed(book(bids=[(10.5, 1.0)]), 2)) == (10.5, 1.0, 11.0, 3.0)

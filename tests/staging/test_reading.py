@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -20,7 +21,8 @@ from ravenwh.domain.messages import Funding, Message, OrderBook, PriceIndex, Tic
 from ravenwh.staging.query import Selection, Span, select
 from ravenwh.staging.reading import MEASUREMENTS, Ticks
 from ravenwh.staging.sink import TickSink
-from tests.engines.influx import InfluxBucket
+from tests.engines.influx import InfluxBucket, bucket_on
+from tests.engines.influxd import Influxd
 
 AT = 1_723_161_255_342_000_000
 MS = 1_000_000
@@ -283,6 +285,22 @@ async def test_many_points_are_read_in_pieces(influx: InfluxBucket) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_half_an_answer_is_not_taken_for_a_whole_one(influxd_of_its_own: Influxd) -> None:
+    """The server is killed while it is read."""
+    indices: list[Message] = [
+        PriceIndex(venue="V", symbol="S", event_time=AT + i, price=float(i)) for i in range(200_000)
+    ]
+    for influx in bucket_on(influxd_of_its_own, "strict"):
+        with closing(influx.server()) as server:
+            await TickSink(server=server).write(indices)
+        with closing(influx.server(url=influxd_of_its_own.url)) as server:  # as it streams
+            chunks = Ticks(server=server).chunks("price_index")
+            assert len(next(chunks)) == 10_000
+            influxd_of_its_own.stop(signal.SIGKILL)
+            with pytest.raises(Unavailable):
+                list(chunks)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ravenwh.domain.errors import Unavailable
 from ravenwh.ingest import Counts
 from ravenwh.telemetry.live import serve_live
-from ravenwh.telemetry.metrics import OFFSETS, VENUES, Metrics, Reading
+from ravenwh.telemetry.metrics import LEVELS, OFFSETS, TALLIES, VENUES, Metrics, Reading
 from tests.conftest import ROOT
 from tests.programs import free_ports
 
@@ -131,7 +131,8 @@ async def test_a_taken_port_is_refused_with_what_to_do() -> None:
 
 
 def test_the_page_about_monitoring_has_every_metric() -> None:
-    metrics = Metrics(lambda: READING)
+    of_parts = dict.fromkeys((*TALLIES, *LEVELS), 1)
+    metrics = Metrics(lambda: attrs.evolve(READING, tallies=of_parts))
     metrics.retried("Unavailable")
     metrics.offset("BINANCE_SPOT", 0.1)
     names = {

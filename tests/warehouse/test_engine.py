@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ravenwh.domain.errors import Unavailable
 from ravenwh.domain.register import Register
-from ravenwh.warehouse.engine import make_engine
+from ravenwh.warehouse.engine import answer_of, make_engine
 from tests.warehouse.conftest import candle, kline_sink
 
 
@@ -70,3 +70,21 @@ async def test_a_server_that_stops_answering_is_away_and_can_come_back(mart_url:
             result = await sink.write([candle(1)])
         assert result.written + result.unchanged == 1  # the first try may have arrived
         await engine.dispose()
+
+
+async def test_neither_a_sign_of_life_nor_the_end_waits_for_a_server_that_stops_answering(
+    mart_url: str,
+) -> None:
+    url = sa.make_url(mart_url)
+    assert url.host
+    assert url.port
+    hole = Hole(url.host, url.port)
+    async with hole.listening() as port:
+        engine = make_engine(url.set(host="127.0.0.1", port=port))
+        async with engine.connect(), engine.connect():
+            await answer_of(engine)
+        hole.open.clear()
+        async with asyncio.timeout(20):
+            with pytest.raises(Unavailable, match=r"not answered for 0\.1 s"):
+                await answer_of(engine, within_s=0.1)
+            await engine.dispose()

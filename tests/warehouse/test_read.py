@@ -337,7 +337,7 @@ def test_a_missing_library_says_how_to_install_it() -> None:
     program = """
 import sys
 sys.modules["polars"] = None
-from ravenwh.warehouse.frames import need
+from ravenwh.domain.frames import need
 try:
     need("polars")
 except Exception as error:

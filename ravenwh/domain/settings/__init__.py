@@ -20,6 +20,7 @@ from ravenwh.domain.settings.root import Settings
 from ravenwh.domain.settings.routing import Routing, SymbolEntry, Upstream
 from ravenwh.domain.settings.secret import Secret
 from ravenwh.domain.settings.server import Port, Server
+from ravenwh.domain.settings.ticks import Ticks
 from ravenwh.domain.settings.timescale import Embedded, Timescale
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Server",
     "Settings",
     "SymbolEntry",
+    "Ticks",
     "Timescale",
     "Upstream",
 ]

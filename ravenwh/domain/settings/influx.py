@@ -3,11 +3,12 @@
 # ruff: noqa: RUF009  # option() and optional() give attrs fields, as attrs.field() does
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import attrs
 
-from ravenwh.domain.settings.kinds import Choice, Hidden, Text, Whole
+from ravenwh.domain.settings.kinds import Choice, FilePath, Hidden, Text, Whole
 from ravenwh.domain.settings.option import Section, option, optional
 from ravenwh.domain.settings.secret import Secret
 
@@ -65,3 +66,15 @@ class Influx(Section):
         help="Whether requests are compressed. gzip sends a fifth of the bytes, and takes a "
         "quarter of the time that encoding takes: for a server that is far away.",
     )
+    export_dir: Path | None = optional(
+        FilePath(rule="a folder; it is made if need be"),
+        absent="days are exported where --to says, and none is missed until one was exported",
+        help="Where ravenwh export --ticks writes the days of ticks, as Parquet. The tick runner "
+        "watches, then, that none is dropped before.",
+        example="/srv/ravenwh/ticks",
+    )
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether ticks are to be written: there is a token."""
+        return self.token is not None

@@ -18,6 +18,7 @@ from ravenwh.domain.settings.option import Named, Rule, Section, Table, option
 from ravenwh.domain.settings.problem import Problem
 from ravenwh.domain.settings.routing import FEED_NAME, Routing, Upstream, upstream_key
 from ravenwh.domain.settings.server import Port, Server
+from ravenwh.domain.settings.ticks import Ticks
 from ravenwh.domain.settings.timescale import Embedded, Timescale
 from ravenwh.domain.settings.toml_text import dotted
 
@@ -66,6 +67,7 @@ class Settings(Section):
         Table(of=BinanceKlines), default=BinanceKlines(), help=""
     )
     bars: Bars = option(Table(of=Bars), default=Bars(), help="")
+    ticks: Ticks = option(Table(of=Ticks), default=Ticks(), help="")
     server: Server = option(Table(of=Server), default=Server(), help="")
     feeds: Mapping[str, Feed] = option(
         Named(name=FEED_NAME, item=Table(of=Feed)),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ravenwh.domain.errors import Refused
-from ravenwh.domain.series import Series
 
 if TYPE_CHECKING:
     import pandas
@@ -24,31 +23,34 @@ __all__ = ["Frames", "need", "told_in"]
 class Frames:
     """A read that is not run yet: ask it for the kind of frame you work with.
 
-    Each call runs the query again. ``open_time`` is aware UTC, rows are sorted by it.
+    ``of`` says what is read, and ``index`` which column holds the times: ``open_time`` of klines
+    and bars, in microseconds; ``event_time`` of ticks, in nanoseconds. They are aware UTC, and rows
+    are sorted by them. Each call reads again.
 
     What is told of a series beside its rows, as the parameters of bars, stands in the metadata of
     the frame: ``attrs`` in pandas, ``schema.metadata`` in Arrow, where each value is JSON. polars
     has no place for it.
     """
 
-    series: Series
+    of: str
+    index: str
     _run: Callable[[], pyarrow.Table]
 
     def arrow(self) -> pyarrow.Table:
-        """A pyarrow Table; ``open_time`` is timestamp[us, UTC]."""
+        """A pyarrow Table; times are timestamp[us, UTC], or timestamp[ns, UTC]."""
         return self._run()
 
     def polars(self) -> polars.DataFrame:
-        """A polars DataFrame; ``open_time`` is Datetime("us", "UTC")."""
+        """A polars DataFrame; times are Datetime("us", "UTC"), or Datetime("ns", "UTC")."""
         frame: polars.DataFrame = need("polars").from_arrow(self._run())
         return frame
 
     def pandas(self) -> pandas.DataFrame:
-        """A pandas DataFrame, indexed by ``open_time``; counts are Int64, so that null stays."""
+        """A pandas DataFrame, indexed by the times; whole numbers are Int64, so that null stays."""
         pd, pa = need("pandas"), need("pyarrow")
         table = self._run()
         mapping = {pa.int64(): pd.Int64Dtype()}
-        frame: pandas.DataFrame = table.to_pandas(types_mapper=mapping.get).set_index("open_time")
+        frame: pandas.DataFrame = table.to_pandas(types_mapper=mapping.get).set_index(self.index)
         told = table.schema.metadata or {}
         frame.attrs |= {name.decode(): json.loads(value) for name, value in told.items()}
         return frame

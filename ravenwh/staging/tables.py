@@ -1,61 +1,25 @@
-"""Ticks as frames: what a read gives, in the kind that one works with."""
+"""Points as tables, with the times of the venues."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from ravenwh.domain.errors import Refused
+from ravenwh.domain.frames import need
 from ravenwh.staging.identity import MILLISECOND
 from ravenwh.staging.measurements import Measurement
 from ravenwh.staging.options import option_of
 from ravenwh.staging.query import Selection
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
     import pyarrow
 
-__all__ = ["TickFrames", "table_of"]
-
-
-@attrs.frozen(kw_only=True)
-class TickFrames:
-    """A read of ticks that is not run yet: ask it for the kind of frame you work with.
-
-    Each call asks InfluxDB again. ``event_time`` is the venue's time, aware UTC, in nanoseconds;
-    rows are sorted by it, and trades that share a millisecond by their ids. ``side`` is there where
-    the measurement has it; symbol and exchange where they were not asked for; expiry, strike and
-    kind where options are read without their symbol.
-    """
-
-    measurement: str
-    _run: Callable[[], pyarrow.Table]
-
-    def arrow(self) -> pyarrow.Table:
-        """A pyarrow Table; ``event_time`` is timestamp[ns, UTC]."""
-        return self._run()
-
-    def polars(self) -> polars.DataFrame:
-        """A polars DataFrame; ``event_time`` is Datetime("ns", "UTC")."""
-        frame: polars.DataFrame = _need("polars").from_arrow(self._run())
-        return frame
-
-    def pandas(self) -> pandas.DataFrame:
-        """A pandas DataFrame, indexed by ``event_time``; what was not said is NaN or None."""
-        pd, pa = _need("pandas"), _need("pyarrow")
-        table = self._run()
-        mapping = {pa.int64(): pd.Int64Dtype()}
-        frame: pandas.DataFrame = table.to_pandas(types_mapper=mapping.get)
-        return frame.set_index("event_time")
+__all__ = ["table_of"]
 
 
 def table_of(asked: Selection, chunks: Iterable[Sequence[Any]]) -> pyarrow.Table:
     """The rows as a table with the venue's time, without the tags that were asked for."""
-    pa = _need("pyarrow")
+    pa = need("pyarrow")
     measurement = asked.measurement
     schema = _schema(pa, measurement)
     batches = [
@@ -66,7 +30,7 @@ def table_of(asked: Selection, chunks: Iterable[Sequence[Any]]) -> pyarrow.Table
     table = pa.Table.from_batches(batches, schema)
     times = table["event_time"]
     if measurement.of_events:  # as venue_time does
-        compute, unit = _need("pyarrow.compute"), pa.scalar(MILLISECOND, pa.int64())
+        compute, unit = need("pyarrow.compute"), pa.scalar(MILLISECOND, pa.int64())
         times = compute.multiply(compute.divide(times, unit), unit)
     table = table.set_column(0, "event_time", times.cast(pa.timestamp("ns", "UTC")))
     if measurement.name == "options_ticker" and asked.symbol is None:
@@ -100,13 +64,3 @@ def _with_terms(pa: Any, table: pyarrow.Table) -> pyarrow.Table:
         values = [terms[name][i] if name in terms else None for name in names]
         table = table.append_column(column, pa.array(values, kind))
     return table
-
-
-def _need(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise Refused(
-            f"reading needs {error.name}, which is not installed: "
-            "python -m pip install 'ravenwh[frames]'"
-        ) from error
