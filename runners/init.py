@@ -26,7 +26,7 @@ from ravenwh.warehouse.seed import Pruning
     help="The largest share of a dimension to soft-delete at once; 3 rows are always allowed.",
 )
 def main(config: Path | None, dry_run: bool, max_soft_delete: float) -> None:
-    """Check everything, then bring dimensions and policies in line with the settings."""
+    """Check everything, then bring dimensions, policies and bucket in line with the settings."""
     settings = started(config)
     pruning = Pruning(share=max_soft_delete / 100)
     try:
@@ -43,6 +43,11 @@ def main(config: Path | None, dry_run: bool, max_soft_delete: float) -> None:
         print(f"{planned}{line}")
     if done.not_written is not None:
         print(f"the policies were left as they are: {done.not_written}", file=sys.stderr)
+    if done.bucket is not None:
+        print(done.bucket)
+        if done.bucket.fatal:
+            print("the bucket takes no points: mend it, then run this again", file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ Where output is shown, ``...`` stands for anything, and the amount of white spac
 Blocks in braces are directives of MyST. Comments, invisible to readers, steer a page:
 ``<!-- examples: from nothing -->`` (an embedded server that holds nothing, in place of a mart with
 klines), ``<!-- examples: with TimescaleDB -->`` (an empty database that has it, on each engine in
-turn, also named by DATABASE_URL), ``<!-- wait for 1440 klines -->`` or ``bars`` (the runner writes
-while the page goes on), and before a block ``<!-- file models.py -->`` or
+turn, also named by DATABASE_URL), ``<!-- examples: with InfluxDB -->`` (an empty bucket beside the
+mart), ``<!-- wait for 1440 klines -->``, ``bars`` or ``points`` of trades (the runner writes while
+the page goes on), and before a block ``<!-- file models.py -->`` or
 ``<!-- more of models.py -->``: it is written to that file and not run.
 """
 
@@ -37,10 +38,11 @@ import attrs
 
 FROM_NOTHING = "<!-- examples: from nothing -->"
 WITH_TIMESCALEDB = "<!-- examples: with TimescaleDB -->"
+WITH_INFLUXDB = "<!-- examples: with InfluxDB -->"
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>\{?[\w-]*)[^`]*$")
-_WAIT = re.compile(r"<!-- wait for (?P<rows>\d+ (klines|bars)) -->")
+_WAIT = re.compile(r"<!-- wait for (?P<rows>\d+ (klines|bars|points)) -->")
 _FILE = re.compile(r"<!-- (?P<how>file|more of) (?P<name>[\w./-]+) -->")
 
 

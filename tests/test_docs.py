@@ -28,7 +28,7 @@ from ravenwh.domain.errors import Unavailable
 from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.domain.series import TimeRange
-from ravenwh.domain.settings import Server
+from ravenwh.domain.settings import Influx, Server
 from ravenwh.embedded import EmbeddedPostgres
 from ravenwh.features import Chain, TickImbalance, to_candle
 from ravenwh.schema import BARS, KLINES
@@ -40,8 +40,10 @@ from ravenwh.warehouse.upsert import Upsert
 from ravenwh.warehouse.write import FactSink
 from tests.conftest import ROOT
 from tests.engines.fixtures import FIXTURES, EngineDatabase
+from tests.engines.influx import InfluxBucket
 from tests.examples import (
     FROM_NOTHING,
+    WITH_INFLUXDB,
     WITH_TIMESCALEDB,
     Block,
     Shell,
@@ -122,6 +124,7 @@ class Desk:
     folder: Path
     variables: dict[str, str]
     url: str | None = None
+    influx: InfluxBucket | None = None
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
         """What a query gives, on the mart of the settings."""
@@ -132,6 +135,9 @@ class Desk:
 
     def count(self, what: str) -> int:
         """How many there are of it; none while no program of the page has a server up."""
+        if what == "points":
+            assert self.influx is not None
+            return self.influx.count()
         try:
             counts = [self.query(f"SELECT count(*) FROM mart.{fact.name}") for fact in FACTS[what]]  # noqa: S608
         except Unavailable:
@@ -139,11 +145,11 @@ class Desk:
         return sum(rows[0][0] for rows in counts)
 
     def wait_for(self, rows: str) -> None:
-        """Until the mart holds so many klines, or bars."""
+        """Until there are so many klines, bars, or points of trades."""
         count, what = rows.split()
         until = time.monotonic() + 60
         while self.count(what) != int(count):
-            assert time.monotonic() < until, f"the mart does not come to hold {rows}"
+            assert time.monotonic() < until, f"there do not come to be {rows}"
             time.sleep(0.05)
 
 
@@ -176,10 +182,22 @@ def desk(
             name = stack.enter_context(pg_server.fresh_database(template=template))
             variables["RAVENWH_TIMESCALE_URL"] = pg_server.url(name, driver="")
             url = variables["RAVENWH_TIMESCALE_URL"]
+        influx = None
+        if WITH_INFLUXDB in (ROOT / page).read_text(encoding="utf-8"):
+            influx = request.getfixturevalue("influx")
+            variables |= variables_of(influx.settings)
         for variable, value in variables.items():
             monkeypatch.setenv(variable, value)
         monkeypatch.chdir(folder)
-        yield Desk(folder=folder, variables=variables, url=url)
+        yield Desk(folder=folder, variables=variables, url=url, influx=influx)
+
+
+def variables_of(settings: Influx) -> dict[str, str]:
+    """The bucket as the environment names it."""
+    assert settings.token is not None
+    said = {"URL": settings.url, "ORG": settings.org, "BUCKET": settings.bucket}
+    said |= {"TOKEN": settings.token.reveal(), "RETENTION_DAYS": "0", "BATCH_INTERVAL_MS": "50"}
+    return {f"RAVENWH_INFLUX_{key}": value for key, value in said.items()}
 
 
 def ports_of_runners() -> list[str]:

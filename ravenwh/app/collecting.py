@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from loguru import logger
 
-from ravenwh.app.instruments import What, own_symbols, wanted_symbols
+from ravenwh.app.instruments import OwnSymbols, What, own_symbols, wanted_symbols
+from ravenwh.app.telling import Publishers
 from ravenwh.app.wires import WIRES
 from ravenwh.domain.errors import RavenwhError, Refused, SettingsError, Unavailable
-from ravenwh.domain.messages import Message
+from ravenwh.domain.messages import DATA_TYPES, Message
 from ravenwh.domain.register import Register
 from ravenwh.domain.settings import Settings
 from ravenwh.feed import wire
@@ -22,10 +22,13 @@ from ravenwh.feed.subscriber import ZmqSource
 from ravenwh.journal import Store
 from ravenwh.ports import Stream
 
-__all__ = ["Collecting", "feed_of", "given_of", "topics_of"]
+__all__ = ["Collecting", "feed_of", "given_of", "tell_guessed", "topics_of"]
 
 Key = tuple[str, str]  # venue, data type
 Forget = Callable[[Callable[[Stream], bool]], None]
+
+_DATA_TYPES: Mapping[type[Message], str] = {kind: name for name, kind in DATA_TYPES.items()}
+_NONE: frozenset[str] = frozenset()
 
 
 def given_of(
@@ -51,6 +54,16 @@ def topics_of(settings: Settings, collection: Collection) -> tuple[bytes, ...]:
     return spoken.subscriptions(collection.data_type, {collection.venue: symbols})
 
 
+def tell_guessed(settings: Settings, wanted: Iterable[Collection]) -> None:
+    """Warn of the venues whose feed nobody named, so that the default one stands in for it."""
+    for venue, data_type in sorted({(one.venue, one.data_type) for one in wanted}):
+        upstream = settings.upstream_for(venue, data_type)
+        if upstream.guessed:
+            logger.bind(venue=venue, data_type=data_type, feed=upstream.feed).warning(
+                "FEED_BY_DEFAULT"
+            )
+
+
 @attrs.define(kw_only=True, eq=False)
 class Collecting:
     """The collections of a runner, as the source is subscribed and the journal remembers.
@@ -59,6 +72,7 @@ class Collecting:
     journal, and told to the feed's publisher where it has a control endpoint: then, and again after
     each connection, as a publisher that was restarted knows nothing of it. What was sent while
     nobody wanted it is not owed to us, so the streams of what is wanted anew are forgotten.
+    ``own_symbols`` refuses symbols that can have no series, where they must.
     """
 
     settings: Settings
@@ -66,13 +80,12 @@ class Collecting:
     journal: Store
     data_types: frozenset[str]
     given: frozenset[Collection]
+    own_symbols: OwnSymbols = own_symbols
     _wanted: set[Collection] = attrs.field(init=False)
     _names: dict[Key, frozenset[str] | None] = attrs.field(factory=dict, init=False)
     _source: ZmqSource | None = attrs.field(default=None, init=False)
     _forget: Forget | None = attrs.field(default=None, init=False)
-    _clients: Mapping[str, ControlClient] = attrs.field(factory=dict, init=False)
-    _connected: set[str] = attrs.field(factory=set, init=False)
-    _news: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _publishers: Publishers = attrs.field(init=False)
 
     @_wanted.default
     def _as_remembered(self) -> set[Collection]:
@@ -84,6 +97,15 @@ class Collecting:
             elif collection in wanted or self._is_to_be_had(collection):
                 wanted.add(collection)
         return wanted
+
+    @_publishers.default
+    def _told_what_is_wanted(self) -> Publishers:
+        return Publishers(
+            wanted=lambda feed: [
+                one for one in sorted(self._wanted) if feed_of(self.settings, one) == feed
+            ],
+            is_wanted=lambda collection: collection in self._wanted,
+        )
 
     def _is_to_be_had(self, remembered: Collection) -> bool:
         """Whether the settings still have a feed and a meaning for it; told where they do not."""
@@ -108,9 +130,7 @@ class Collecting:
 
     def wants(self, message: Message) -> bool:
         """Whether the message belongs to what is collected."""
-        names = self._names.get(
-            (message.venue, str(message.__struct_config__.tag)), frozenset[str]()
-        )
+        names = self._names.get((message.venue, _DATA_TYPES[type(message)]), _NONE)
         return names is None or message.symbol in names
 
     def attach(
@@ -120,55 +140,34 @@ class Collecting:
 
         ``forget`` has streams forgotten: first those that the settings do not want any more.
         """
-        self._source, self._clients, self._forget = source, clients, forget
+        self._source, self._publishers.clients, self._forget = source, clients, forget
         wanted = self._streams_of(self._wanted)
         forget(lambda stream: not _is_among(stream, wanted))
-        self._connected.update(clients)
-        self._news.set()
+        for feed in clients:
+            self._publishers.tell_soon(feed)
 
     def connected(self, feed: str) -> None:
         """A publisher may have been restarted: tell it again what is wanted."""
-        if feed in self._clients:
-            self._connected.add(feed)
-            self._news.set()
+        self._publishers.tell_soon(feed)
 
     async def keep_told(self) -> None:
-        """Tell publishers what is wanted of them, after each connection, until cancelled."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._connected:
-                feed = self._connected.pop()
-                await self._tell(feed, self._clients[feed])
-
-    async def _tell(self, feed: str, client: ControlClient) -> None:
-        refused: list[RavenwhError] = []
-        wanted = [c for c in sorted(self._wanted) if feed_of(self.settings, c) == feed]
-        for collection in wanted:
-            try:
-                await client.start_collection(collection)
-            except Unavailable as error:
-                refused.append(error)
-                break  # it is told after the next connection
-            except RavenwhError as error:
-                if _takes_no_requests(error):
-                    break
-                refused.append(error)
-        if refused:
-            logger.bind(
-                feed=feed, refused=len(refused), of=len(wanted), reason=str(refused[0])
-            ).warning("COLLECTIONS_REFUSED")
+        """Tell publishers what is wanted of them, again and again, until cancelled."""
+        await self._publishers.keep_told()
 
     async def start(self, wanted: Collection) -> Changed:
         """Subscribe, ask the publisher, and remember it."""
         self._require(wanted)
         feed, topics = self._place(wanted)
         self._names_of([wanted])  # raises for a symbol that can have no series
-        note = await self._ask(feed, lambda client: client.start_collection(wanted))
+        note = await self._publishers.ask(
+            feed, lambda client: client.start_collection(wanted), set()
+        )
         is_new = wanted not in self._wanted
         if is_new and self._forget is not None:
             anew, before = self._streams_of([wanted]), self._streams_of(self._wanted)
             self._forget(lambda stream: _is_among(stream, anew) and not _is_among(stream, before))
+        if is_new:
+            tell_guessed(self.settings, [wanted])
         self._remember(wanted, is_wanted=True)
         for topic in topics:
             self._subscribed.subscribe(feed, topic)
@@ -186,7 +185,7 @@ class Collecting:
                     "that, then start the symbols that are wanted",
                 )
             return Changed(changed=False)
-        return Changed(changed=True, note=await self._end(unwanted))
+        return Changed(changed=True, note=await self._end(unwanted, set()))
 
     async def list_all(self) -> Collected:
         """What is collected now."""
@@ -195,16 +194,19 @@ class Collecting:
     async def stop_all(self) -> Collected:
         """Collect nothing any more."""
         stopped = tuple(sorted(self._wanted))
-        notes = {await self._end(collection) for collection in stopped}
+        away = set[str]()
+        notes = {await self._end(collection, away) for collection in stopped}
         return Collected(collections=stopped, note="; ".join(sorted(notes - {""})))
 
-    async def _end(self, unwanted: Collection) -> str:
+    async def _end(self, unwanted: Collection, away: set[str]) -> str:
         feed, topics = self._place(unwanted)
+        self._remember(unwanted, is_wanted=False)  # first, so that nobody asks for it any more
         try:
-            note = await self._ask(feed, lambda client: client.stop_collection(unwanted))
+            note = await self._publishers.ask(
+                feed, lambda client: client.stop_collection(unwanted), away
+            )
         except RavenwhError as error:  # whatever the publisher says, we need not take it
             note = f"it is not taken any more, but the publisher did not stop it: {error}"
-        self._remember(unwanted, is_wanted=False)
         needed = {
             topic
             for left in self._wanted
@@ -244,21 +246,6 @@ class Collecting:
             )
         return feed, topics
 
-    async def _ask(self, feed: str, ask: Callable[[ControlClient], Awaitable[Changed]]) -> str:
-        """Have the publisher do the same; what it says, or why it could not be asked."""
-        client = self._clients.get(feed)
-        if client is None:
-            return ""
-        try:
-            return (await ask(client)).note
-        except Unavailable as error:
-            self._connected.add(feed)
-            return f"the publisher was not asked, and is asked after the next connection: {error}"
-        except ControlError as error:
-            if _takes_no_requests(error):
-                return ""
-            raise
-
     def _remember(self, collection: Collection, *, is_wanted: bool) -> None:
         (self._wanted.add if is_wanted else self._wanted.discard)(collection)
         as_given = (collection in self.given) == is_wanted
@@ -281,7 +268,7 @@ class Collecting:
         found: dict[str, set[bytes]] = defaultdict(set)
         for one in wanted:
             symbols = None if one.symbol == EVERYTHING else (one.symbol,)
-            names = own_symbols({one.venue: symbols}, self.register)
+            names = self.own_symbols({one.venue: symbols}, self.register)
             found[feed_of(self.settings, one)].update(wire.subscriptions(one.data_type, names))
         return {feed: tuple(starts) for feed, starts in found.items()}
 
@@ -293,7 +280,7 @@ class Collecting:
             if collection.symbol == EVERYTHING:
                 names[key] = None
             elif (known := names.get(key, frozenset())) is not None:
-                more = own_symbols({key[0]: (collection.symbol,)}, self.register)[key[0]]
+                more = self.own_symbols({key[0]: (collection.symbol,)}, self.register)[key[0]]
                 names[key] = known | (more or frozenset())
         return names
 
@@ -301,8 +288,3 @@ class Collecting:
 def _is_among(stream: Stream, starts: Mapping[str, tuple[bytes, ...]]) -> bool:
     feed, name = stream
     return name.startswith(starts.get(feed, ()))
-
-
-def _takes_no_requests(error: RavenwhError) -> bool:
-    """Whether a publisher sends what it sends, and nobody can tell it what."""
-    return isinstance(error, ControlError) and error.code == "NOT_SERVED"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
-from ravenwh.domain.errors import SettingsError
+from ravenwh.domain.errors import SettingsError, UnknownSymbol
 from ravenwh.domain.instrument import Instrument
 from ravenwh.domain.interval import parse_interval
 from ravenwh.domain.listing import instruments, listings
@@ -13,10 +13,26 @@ from ravenwh.domain.register import Register
 from ravenwh.domain.seed import Seed
 from ravenwh.domain.settings import Settings
 
-__all__ = ["What", "own_symbols", "register_of", "seed_of", "wanted_symbols", "wanted_venues"]
+__all__ = [
+    "OwnSymbols",
+    "What",
+    "any_symbols",
+    "is_taken",
+    "own_symbols",
+    "register_of",
+    "seed_of",
+    "symbol_of",
+    "wanted_symbols",
+    "wanted_venues",
+]
 
 What = Literal["binance_klines", "bars"]
 """Sections that name venues and symbols; what ``bars`` leaves out, ``binance_klines`` says."""
+
+OwnSymbols = Callable[
+    [Mapping[str, tuple[str, ...] | None], Register], dict[str, frozenset[str] | None]
+]
+"""Symbols as they are wanted, to all that messages call them by; None for all of a venue."""
 
 
 def register_of(settings: Settings) -> Register:
@@ -24,17 +40,20 @@ def register_of(settings: Settings) -> Register:
     return Register(listings=instruments(listings(settings.routing.symbol_map)))
 
 
+def is_taken(settings: Settings, venue: str) -> bool:
+    """Whether the routing includes the venue."""
+    routing = settings.routing
+    return venue not in routing.venue_exclude and (
+        not routing.venue_include or venue in routing.venue_include
+    )
+
+
 def wanted_venues(settings: Settings, what: What = "binance_klines") -> tuple[str, ...]:
     """The venues of a section that the routing includes. Raises SettingsError for none."""
     if what == "bars" and settings.bars.venues is None:
         what = "binance_klines"
-    routing, venues = settings.routing, getattr(settings, what).venues
-    left = tuple(
-        venue
-        for venue in venues
-        if venue not in routing.venue_exclude
-        and (not routing.venue_include or venue in routing.venue_include)
-    )
+    venues = getattr(settings, what).venues
+    left = tuple(venue for venue in venues if is_taken(settings, venue))
     if not left:
         raise SettingsError(
             [
@@ -56,13 +75,16 @@ def wanted_symbols(
     symbols = getattr(settings, what).symbols or settings.binance_klines.symbols
     if "*" in symbols:
         return dict.fromkeys(venues)
-    return {venue: tuple(_symbols(venue, symbols, register)) for venue in venues}
+    return {venue: tuple(symbol_of(venue, name, register) for name in symbols) for venue in venues}
 
 
-def _symbols(venue: str, names: tuple[str, ...], register: Register) -> Iterator[str]:
-    for name in names:
-        coin, slash, quote = name.partition("/")
-        yield register.symbol_for(venue, coin, quote) if slash else name
+def symbol_of(venue: str, name: str, register: Register) -> str:
+    """The venue's symbol of a pair (``BTC/USDT``); a symbol is itself.
+
+    Raises UnknownSymbol for a pair that the venue has no symbol for.
+    """
+    coin, slash, quote = name.partition("/")
+    return register.symbol_for(venue, coin, quote) if slash else name
 
 
 def own_symbols(
@@ -79,6 +101,28 @@ def own_symbols(
         | {register.series_instrument(venue, symbol).symbol for symbol in symbols}
         for venue, symbols in wanted.items()
     }
+
+
+def any_symbols(
+    wanted: Mapping[str, tuple[str, ...] | None], register: Register
+) -> dict[str, frozenset[str] | None]:
+    """The same where no series is needed: of options, dated contracts, indices, and of the unknown.
+
+    What no rule of its venue reads has the one spelling.
+    """
+    return {
+        venue: None
+        if symbols is None
+        else frozenset(symbols) | {_spelled(venue, symbol, register) for symbol in symbols}
+        for venue, symbols in wanted.items()
+    }
+
+
+def _spelled(venue: str, symbol: str, register: Register) -> str:
+    try:
+        return register.resolve(venue, symbol).symbol
+    except UnknownSymbol:
+        return symbol
 
 
 def seed_of(settings: Settings, register: Register) -> Seed:

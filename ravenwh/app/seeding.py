@@ -1,9 +1,10 @@
-"""``runners.init``: preflight, then seeding, then the policies."""
+"""``runners.init``: preflight, then seeding, the bucket of ticks, and the policies."""
 
 from __future__ import annotations
 
 import attrs
 
+from ravenwh.app.bucket import ask_bucket
 from ravenwh.app.database import engine_of
 from ravenwh.app.instruments import register_of, seed_of
 from ravenwh.app.policies import apply_policies, policy_report
@@ -11,6 +12,7 @@ from ravenwh.app.preflight import findings
 from ravenwh.domain.errors import Refused
 from ravenwh.domain.finding import Finding
 from ravenwh.domain.settings import Settings
+from ravenwh.staging.bucket import look_at_bucket, make_bucket
 from ravenwh.warehouse.seed import Plan, Pruning, seed
 
 __all__ = ["Initialised", "init"]
@@ -25,16 +27,18 @@ class Initialised:
 
     ``policies`` are the lines of those that were written. ``not_written`` says why they were not:
     the runner works without, and the role of a runner need not be the owner of the tables.
+    ``bucket`` is what is to be said of the bucket of ticks, which is made where it can be.
     """
 
     findings: list[Finding]
     plans: list[Plan] | None
     policies: list[str] = attrs.Factory(list)
     not_written: str | None = None
+    bucket: Finding | None = None
 
 
 async def init(settings: Settings, *, pruning: Pruning, dry_run: bool) -> Initialised:
-    """Check everything, then bring dimensions, register and policies in line with the settings."""
+    """Check everything, then bring dimensions, register, policies, bucket in line with them."""
     found = await findings(settings)
     if any(finding.fatal for finding in found):
         return Initialised(findings=found, plans=None)
@@ -43,10 +47,11 @@ async def init(settings: Settings, *, pruning: Pruning, dry_run: bool) -> Initia
         plans = await seed(
             engine, wanted, pruning=pruning, dry_run=dry_run, wait_s=OTHERS_MAY_TAKE_S
         )
+    bucket = await ask_bucket(settings, look_at_bucket if dry_run else make_bucket)
+    done = Initialised(findings=found, plans=plans, bucket=bucket)
     write = policy_report if dry_run else apply_policies
     try:
         report = await write(settings)
     except Refused as error:
-        return Initialised(findings=found, plans=plans, not_written=str(error))
-    changes = [state.change for state in report.differing]
-    return Initialised(findings=found, plans=plans, policies=changes)
+        return attrs.evolve(done, not_written=str(error))
+    return attrs.evolve(done, policies=[state.change for state in report.differing])

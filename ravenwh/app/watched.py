@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -16,27 +16,33 @@ __all__ = ["Watched"]
 NOT_FRAMES = frozenset({"missing"})
 """What the counts hold beside frames by what became of them."""
 
+Tallies = Callable[[], Mapping[str, int]]
+
 
 @attrs.define
 class Watched:
     """What can be told of a runner: before its worker is there, only that it starts."""
 
-    _parts: tuple[Worker[Any], Store, Callable[[], str | None]] | None = attrs.field(
+    _parts: tuple[Worker[Any], Store, Callable[[], str | None], Tallies] | None = attrs.field(
         default=None, init=False
     )
 
     def follow(
-        self, worker: Worker[Any], store: Store, waiting_for: Callable[[], str | None]
+        self,
+        worker: Worker[Any],
+        store: Store,
+        waiting_for: Callable[[], str | None],
+        tallies: Tallies = dict,
     ) -> None:
-        """From now on tell of these, and of what the sink waits for."""
-        self._parts = (worker, store, waiting_for)
+        """From now on tell of these, of what the sink waits for, and of the parts' own counts."""
+        self._parts = (worker, store, waiting_for, tallies)
 
     @property
     def troubles(self) -> list[str]:
         """Why it cannot do its work now; nothing where it can."""
         if self._parts is None:
             return ["starting: the journal and the sockets are being opened"]
-        worker, _, waiting_for = self._parts
+        worker, _, waiting_for, _ = self._parts
         why = waiting_for()
         return ([] if why is None else [why]) + worker.troubles
 
@@ -44,7 +50,7 @@ class Watched:
         """Its state at this moment; None before there is one."""
         if self._parts is None:
             return None
-        worker, store, _ = self._parts
+        worker, store, _, tallies = self._parts
         counts = attrs.asdict(worker.counts)
         return Reading(
             frames={name: count for name, count in counts.items() if name not in NOT_FRAMES},
@@ -58,4 +64,5 @@ class Watched:
             dead_letters_collapsed=store.dead_letters_collapsed,
             dead_letters_dropped=store.dead_letters_dropped,
             is_ready=not self.troubles,
+            tallies=tallies(),
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 from typing import Any, Generic, TypeVar
 
 import attrs
 from loguru import logger
 
-from ravenwh.app.collecting import Collecting, feed_of, topics_of
+from ravenwh.app.collecting import Collecting, feed_of, tell_guessed, topics_of
 from ravenwh.app.feeds import control_endpoint, feed_endpoint, resending
-from ravenwh.app.instruments import register_of
+from ravenwh.app.instruments import OwnSymbols, own_symbols, register_of
 from ravenwh.app.journals import open_journal
 from ravenwh.app.quiet import expected_by
 from ravenwh.app.watched import Watched
@@ -27,7 +27,7 @@ from ravenwh.feed.control_server import ControlServer, Handlers
 from ravenwh.feed.subscriber import Upstream, ZmqSource
 from ravenwh.ingest import Cadence, Counts, Limits, Silence, Worker
 from ravenwh.journal import Store
-from ravenwh.ports import GapLedger, Holding, Sink
+from ravenwh.ports import Decoder, GapLedger, Holding, Sink
 from ravenwh.telemetry.live import serve_live
 from ravenwh.telemetry.metrics import Metrics
 
@@ -54,13 +54,16 @@ class Work(Generic[MessageT]):
     """What a runner takes in.
 
     ``given`` is what the settings say to collect, ``accepts`` which of its messages are for the
-    sink.
+    sink, if not all. ``feeds`` are opened too, subscribed to nothing: control may ask for something
+    of them. ``own_symbols`` says which symbols can be asked for, and what messages call them.
     """
 
     service: str
     data_types: frozenset[str]
     given: frozenset[Collection]
-    accepts: Callable[[Message], bool]
+    accepts: Callable[[Message], bool] | None = None
+    feeds: frozenset[str] = frozenset()
+    own_symbols: OwnSymbols = own_symbols
 
 
 @attrs.frozen(kw_only=True)
@@ -70,11 +73,14 @@ class Parts(Generic[MessageT]):
     ``collections`` gives what the control socket answers for the collections of the runner,
     ``handlers`` are what it answers besides. ``connected`` is told the name of a feed at each
     connection. ``waiting_for`` is why the sink cannot be written to, None where it can; ``beside``
-    goes on beside the worker, and ends with it.
+    goes on beside the worker, and ends with it. ``decode`` reads the frames, where more is to be
+    done than their wires say; ``tallies`` are counts of these parts, by their names in the metrics.
     """
 
     sink: Sink[MessageT]
     ledger: GapLedger
+    decode: Decoder | None = None
+    tallies: Callable[[], Mapping[str, int]] = dict
     holding: Holding[MessageT] | None = None
     cadence: Cadence | None = None
     collections: Callable[[Collections], Collections] = _as_they_are
@@ -98,13 +104,18 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def upstreams_of(
-    settings: Settings, wanted: frozenset[Collection], also: frozenset[Collection] = frozenset()
+    settings: Settings,
+    wanted: frozenset[Collection],
+    also: frozenset[Collection] = frozenset(),
+    feeds: frozenset[str] = frozenset(),
 ) -> list[Upstream]:
     """One upstream a feed, with the topics of what is wanted of it.
 
-    The feeds of ``also`` are opened too, subscribed to nothing: it may be wanted again.
+    The feeds of ``also``, and these ``feeds``, are opened too, subscribed to nothing: it may be
+    wanted again.
     """
-    topics: dict[str, set[bytes]] = {feed_of(settings, one): set() for one in wanted | also}
+    names = feeds | {feed_of(settings, one) for one in wanted | also}
+    topics: dict[str, set[bytes]] = {name: set() for name in names}
     for collection in wanted:
         topics[feed_of(settings, collection)].update(topics_of(settings, collection))
     return [
@@ -154,10 +165,11 @@ async def run_work(
             journal=store,
             data_types=work.data_types,
             given=work.given,
+            own_symbols=work.own_symbols,
         )
-        source = stack.enter_context(
-            ZmqSource(upstreams=upstreams_of(settings, collecting.wanted, work.given))
-        )
+        tell_guessed(settings, collecting.wanted)
+        upstreams = upstreams_of(settings, collecting.wanted, work.given, work.feeds)
+        source = stack.enter_context(ZmqSource(upstreams=upstreams))
         resender = stack.enter_context(resending(settings, source))
         parts = await stack.enter_async_context(behind(store, register))
         control = stack.enter_context(
@@ -171,8 +183,8 @@ async def run_work(
         )
         worker = Worker[MessageT](
             source=source,
-            decode=decoder_of(settings, register),
-            wants=lambda message: work.accepts(message) and collecting.wants(message),
+            decode=parts.decode or decoder_of(settings, register),
+            wants=_wants(work, collecting),
             sink=parts.sink,
             journal=store,
             dead_letters=store,
@@ -186,7 +198,7 @@ async def run_work(
             silence=_silence(settings, register, source),
             meter=metrics,
         )
-        watched.follow(worker, store, parts.waiting_for)
+        watched.follow(worker, store, parts.waiting_for, parts.tallies)
         collecting.attach(source, resender.clients, worker.forget)
 
         def connected(feed: str) -> None:
@@ -208,6 +220,13 @@ async def run_work(
                 other.cancel()
     logger.bind(service=work.service, **attrs.asdict(counts)).info("RUNNER_STOPPED")
     return counts
+
+
+def _wants(work: Work[MessageT], collecting: Collecting) -> Callable[[Message], bool]:
+    accepts = work.accepts
+    if accepts is None:
+        return collecting.wants
+    return lambda message: accepts(message) and collecting.wants(message)
 
 
 def _silence(settings: Settings, register: Register, source: ZmqSource) -> Silence:

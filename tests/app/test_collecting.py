@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -11,13 +12,14 @@ import attrs
 import pytest
 from loguru import logger
 
+from ravenwh.app import telling
 from ravenwh.app.collecting import Collecting
 from ravenwh.app.feeds import resending
 from ravenwh.app.instruments import register_of
 from ravenwh.app.work import upstreams_of
 from ravenwh.domain.settings import Settings
 from ravenwh.feed.collecting import Fixed, collection_handlers
-from ravenwh.feed.control import Changed, Collection, ControlError
+from ravenwh.feed.control import Changed, Collected, Collection, ControlError
 from ravenwh.feed.control_server import ControlServer, Handlers
 from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.subscriber import ZmqSource
@@ -97,6 +99,80 @@ async def test_a_publisher_that_takes_no_requests_is_none_that_refuses(tmp_path:
         await asyncio.wait([telling])
     logger.remove(handler)
     assert "COLLECTIONS_REFUSED\n" not in lines
+
+
+@attrs.define
+class Slow:
+    """A publisher that begins what it is asked for when it is let."""
+
+    collected: set[Collection] = attrs.field(factory=set)
+    asked: asyncio.Event = attrs.field(factory=asyncio.Event)
+    goes: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    async def start(self, wanted: Collection) -> Changed:
+        self.asked.set()
+        await self.goes.wait()
+        self.collected.add(wanted)
+        return Changed(changed=True)
+
+    async def stop(self, unwanted: Collection) -> Changed:
+        self.collected.discard(unwanted)
+        return Changed(changed=True)
+
+    async def list_all(self) -> Collected:
+        return Collected(collections=tuple(sorted(self.collected)))
+
+    async def stop_all(self) -> Collected:
+        return Collected(collections=())
+
+
+async def test_what_is_stopped_while_a_publisher_is_told_is_not_started_after_it(
+    tmp_path: Path,
+) -> None:
+    publisher = Slow()
+    publisher.goes.set()
+    async with bench(tmp_path, collection_handlers(publisher)) as world:
+        await world.collecting.start(ETH)
+        publisher.goes.clear()
+        publisher.asked.clear()
+        telling = asyncio.create_task(world.collecting.keep_told())
+        await publisher.asked.wait()  # for BTC, the first of the two
+        stopping = asyncio.create_task(world.collecting.stop(ETH))
+        await asyncio.sleep(0)  # it begins
+        publisher.goes.set()
+        assert (await stopping).changed
+        await world.collecting.stop(BTC)  # behind whatever else was to be told
+        assert publisher.collected == set()
+        telling.cancel()
+        await asyncio.wait([telling])
+
+
+async def test_a_publisher_that_does_not_answer_holds_nobody_up_and_is_told_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(telling, "AGAIN_S", 0.01)
+    publisher = Slow()
+    async with bench(tmp_path, collection_handlers(publisher)) as world:
+        wanted = [Collection("BINANCE_SPOT", "CANDLE", f"C{n}USDT") for n in range(3)]
+        done = await world.collecting.start(wanted[0])
+        assert done.changed
+        assert "not answered for 0.2 s" in done.note
+        for one in wanted[1:]:
+            await world.collecting.start(one)
+        began = time.monotonic()
+        stopped = await world.collecting.stop_all()
+        assert time.monotonic() - began < 4 * 0.2  # it is waited for once
+        assert len(stopped.collections) == 4
+        assert "not answered" in stopped.note
+        await world.collecting.start(ETH)
+        publisher.goes.set()
+        keeping = asyncio.create_task(world.collecting.keep_told())
+        async with asyncio.timeout(20):
+            while ETH not in publisher.collected:  # noqa: ASYNC110  a turn of the loop
+                await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping])
 
 
 async def test_streams_are_forgotten_that_nobody_wanted(tmp_path: Path) -> None:

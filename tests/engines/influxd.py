@@ -73,6 +73,12 @@ class Influxd:
         """Where it answers."""
         return f"http://127.0.0.1:{self.http}"
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         program = find_influxd()
