@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ _REQUESTS_HELD = 8  # of each client; one that asks for more before it listens h
 _REPLIES_HELD = 4  # for each client; what does not fit is dropped, and it may ask again
 _PAUSE = 3.0  # times as long as the request took: a flood gets a quarter of the loop
 _LONGEST_PAUSE_S = 0.1
+_TOLD = 3  # refusals with one code, at a time; a runner asks for each symbol that it wants
 
 Handler = Callable[[Any], Awaitable[Served]]
 """Does a request, already checked, and gives its result.
@@ -67,6 +69,9 @@ class ControlServer:
     _gate: Gate | None = attrs.field(init=False, repr=False)
     address: str = attrs.field(init=False)
     _seldom: Seldom = attrs.field(init=False, repr=False, factory=Seldom)
+    _refusals: defaultdict[str, Seldom] = attrs.field(
+        init=False, repr=False, factory=lambda: defaultdict(lambda: Seldom(_TOLD))
+    )
 
     @_socket.default
     def _open(self) -> zmq.Socket[bytes]:
@@ -151,7 +156,7 @@ class ControlServer:
             result, behind = await self._handler(request)(request)
         except RavenwhError as error:
             failure = Failure(_code(error), str(error))
-            self._seldom.log(
+            self._refusals[failure.code].log(
                 "WARNING",
                 "CONTROL_REFUSED",
                 endpoint=self.address,

@@ -14,12 +14,13 @@ MOST = 20
 
 
 class Seldom:
-    """Writes at most MOST lines of a name in WINDOW_S, and counts the others.
+    """Writes at most ``most`` lines of a name in WINDOW_S, and counts the others.
 
     The next line that is written has their number as ``suppressed``.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
 
@@ -28,9 +29,9 @@ class Seldom:
         now = self._clock()
         until, count = self._windows.get(event, (0.0, 0))
         if now >= until:
-            if count > MOST:
-                fields["suppressed"] = count - MOST
+            if count > self._most:
+                fields["suppressed"] = count - self._most
             until, count = now + WINDOW_S, 0
         self._windows[event] = (until, count + 1)
-        if count < MOST:
+        if count < self._most:
             logger.opt(depth=1).bind(**fields).log(level, event)

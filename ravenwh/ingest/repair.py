@@ -126,21 +126,30 @@ class Repair:
         return is_sure
 
     async def _fetch_tail(self, feed: str, topic: bytes, epoch: int, first: int, last: int) -> None:
-        """Fetch what is behind our position; a gap in front of it shows by itself."""
+        """Fetch what is behind our position; a gap in front of it shows by itself.
+
+        Frames that come meanwhile move the position, and show what is missing in front of them.
+        """
+        stream = (feed, topic)
+        is_owed = self.intake.sequences[stream] not in (None, NEVER)
         if await self._fetch(feed, topic, epoch, first, last):
             return
-        position = self.intake.sequences[feed, topic]
+        ours = self.intake.sequences[stream] or NEVER
+        if ours[0] == epoch:
+            first = max(first, ours[1] + 1)
+        if first > last:
+            return
         gap = Gap(
             feed=feed,
             topic=topic,
             epoch=epoch,
             first_seq=first,
             last_seq=last,
-            missing=0 if position in (None, NEVER) else last - first + 1,
+            missing=last - first + 1 if is_owed else 0,
             reason="not received",
             detected_at=time.time_ns(),
         )
-        self.intake.note({(feed, topic): (epoch, last)}, [gap])
+        self.intake.note({} if ours[0] > epoch else {stream: (epoch, last)}, [gap])
 
     async def _fetch(self, feed: str, topic: bytes, epoch: int, first: int, last: int) -> set[int]:
         """Fetch these numbers, piece by piece; the ones that came."""
@@ -167,9 +176,7 @@ class Repair:
         one round: a database that is away, nor a publisher that does not answer.
         """
         silent = set(self._silent)
-        for number, gap in self.journal.gaps():
-            if gap.epoch is None and _age_s(gap) < self.late_s:
-                continue  # it may still be filled
+        for number, gap in [one for one in self.journal.gaps() if not self._may_be_filled(one[1])]:
             try:
                 left = None if gap.feed in silent else await self._left_of(gap)
             except Unavailable:
@@ -179,6 +186,10 @@ class Repair:
                 await self._close(number, gap, left)
             except Unavailable:
                 return
+
+    def _may_be_filled(self, gap: Gap) -> bool:
+        """Whether what comes late may still take its place in the journal, so that it changes."""
+        return gap.epoch is None and _age_s(gap) < self.late_s
 
     def _ripe_in_s(self) -> float:
         """When the first of the gaps that may still be filled is one for good."""

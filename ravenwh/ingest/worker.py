@@ -211,7 +211,7 @@ class Worker(Generic[MessageT]):
             if entries:
                 self._cursor = entries[-1][0]
             waits = self.holding is not None and self.holding.is_waiting
-            if (entries or waits) and self._batch.opened_at is None:
+            if (entries or waits or len(self._batch)) and self._batch.opened_at is None:
                 self._batch.opened_at = time.monotonic()
             if self._batch.is_due(self.limits, ending=self._complete and not entries):
                 if not await self._flush(stop):

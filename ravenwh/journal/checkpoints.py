@@ -73,15 +73,19 @@ class Checkpoints:
                 if self._ended.is_set():
                     return
                 with self._at_work:
-                    began = self._written
-                    if self._move(db) and self._written == began:
-                        self._log_began = began
+                    self._move(db)
 
     def _move(self, db: sqlite3.Connection) -> bool:
-        """Move what is in the log now; whether that was all of it. On a full disk it may not be."""
+        """Move what is in the log now; whether that was all of it. On a full disk it may not be.
+
+        How long the log is, is known then. Whether the next write begins it anew only the thread
+        that writes can tell: another's may have come before the end of ours.
+        """
         written = self._written
         with contextlib.suppress(sqlite3.Error):
             _, whole, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            (page,) = db.execute("PRAGMA page_size").fetchone()
+            self._log_began = written - whole * page
             if moved == whole:
                 self._moved = written
                 return True

@@ -11,7 +11,16 @@ import msgspec
 
 from ravenwh.ports import Entry, Frame
 
-__all__ = ["Chunk", "Recent", "chunks_after", "decode_chunk", "decode_frame", "encode", "entries"]
+__all__ = [
+    "Chunk",
+    "Recent",
+    "chunks_after",
+    "decode_chunk",
+    "decode_frame",
+    "encode",
+    "entries",
+    "newest_before",
+]
 
 RECENT_BYTES = 8 << 20
 
@@ -64,28 +73,47 @@ def chunks_after(db: sqlite3.Connection, number: int) -> Generator[Chunk, None, 
             yield last_seq, size, decode_chunk(body)
 
 
+def newest_before(db: sqlite3.Connection, upto: int, max_bytes: int) -> int:
+    """The number after which the last chunks lie that begin up to ``upto``, within so many bytes.
+
+    One chunk at least, if there is one.
+    """
+    after, total = upto, 0
+    with contextlib.closing(
+        db.execute(
+            "SELECT last_seq - frames, bytes FROM chunk WHERE last_seq - frames < ?"
+            " ORDER BY last_seq DESC",
+            (upto,),
+        )
+    ) as rows:
+        for before, size in rows:
+            if total and total + size > max_bytes:
+                break
+            after, total = before, total + size
+    return after
+
+
 def entries(chunks: Iterable[Chunk], after: int, limit: int, max_bytes: int) -> list[Entry]:
     """The entries of the chunks after a number, in order: ``limit`` or ``max_bytes`` at most.
 
-    The first one comes whatever its size. A chunk that fits as a whole is taken as a whole, which
-    is most of the work of a runner that keeps up.
+    The first one comes whatever its size. Of a chunk whose bytes there is room for, all that is
+    asked for is taken at once, which is most of the work of a runner.
     """
     found: list[Entry] = []
     total = 0
     for last_seq, size, frames in chunks:
         first = last_seq - len(frames) + 1
-        fits = total + size <= max_bytes and len(found) + len(frames) <= limit
-        if fits and first > after:
-            found += zip(range(first, last_seq + 1), frames, strict=True)
-            total += size  # which is a little more than the frames have
-            if len(found) == limit:
-                return found
-            continue
-        for seq, frame in enumerate(frames[max(0, after + 1 - first) :], max(first, after + 1)):
-            total += frame.size
-            if found and total > max_bytes:
-                return found
-            found.append((seq, frame))
-            if len(found) >= limit:
-                return found
+        passed = max(0, after + 1 - first)
+        wanted = frames[passed : passed + limit - len(found)]
+        if total + size <= max_bytes:
+            found += enumerate(wanted, first + passed)
+            total += size  # which is more than the frames have
+        else:
+            for seq, frame in enumerate(wanted, first + passed):
+                total += frame.size
+                if found and total > max_bytes:
+                    return found
+                found.append((seq, frame))
+        if len(found) >= limit:
+            return found
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import re
 import time
 from collections.abc import Generator, Sequence
@@ -104,6 +105,8 @@ class DeadLetterTable:
     flood of one cause does not push out the few letters of another. Letters of frames up to number
     ``last``, which an earlier run received, are kept whatever their rate: letters that were put
     back are among them. Frames up to ``acknowledged`` come out of order, having been held back.
+    What becomes of those behind it, up to ``last``, is decided anew: a letter of one goes when it
+    is acknowledged and was not put again.
     """
 
     def __init__(self, file: File, *, max_bytes: int, acknowledged: int, last: int) -> None:
@@ -111,6 +114,8 @@ class DeadLetterTable:
         self._max_bytes = max_bytes
         self._acknowledged = acknowledged
         self._last = last
+        self._decided_upto = acknowledged
+        self._put_again: set[int] = set()
         self.collapsed = 0
         self.dropped = 0
         self.load()
@@ -129,6 +134,7 @@ class DeadLetterTable:
         """Keep the letters; one whose sequence number is there already is not put twice."""
         if not letters:
             return
+        self._decide_anew(letters)
         changes = _Changes(bytes=self.bytes)
         with self._file.transaction():
             for entry, error in letters:
@@ -169,6 +175,58 @@ class DeadLetterTable:
             cause.kept += 1
             cause.bytes += size
             changes.bytes += size
+
+    def _decide_anew(self, letters: Sequence[tuple[Entry, RavenwhError]]) -> None:
+        """Of frames that an earlier run had letters of, let the new ones take their place.
+
+        What nobody can read stays as it is, as some of it may be counted only.
+        """
+        open_ = {seq: e for (seq, _), e in letters if self._decided_upto < seq <= self._last}
+        self._put_again |= open_.keys()
+        anew = [seq for seq, error in open_.items() if not isinstance(error, DecodeError)]
+        if not anew:
+            return
+        with self._file.transaction():
+            rows = self._file.db.execute(
+                f"SELECT seq, cause, {SIZE} FROM dead_letter"  # noqa: S608  a constant
+                " WHERE seq IN (SELECT value FROM json_each(?))",
+                (json.dumps(anew),),
+            ).fetchall()
+            self.remove(rows)
+        if rows:
+            self.load()
+
+    def decide(self, upto: int) -> int:
+        """Delete, in the transaction that is open, letters of frames that are none any more.
+
+        It acknowledges frames up to ``upto``. How many they were; to be followed by ``decided``.
+        """
+        if self._decided_upto >= self._last:
+            return 0
+        rows = self._file.db.execute(
+            f"SELECT seq, cause, {SIZE} FROM dead_letter WHERE seq > ? AND seq <= ?",  # noqa: S608  a constant
+            (self._decided_upto, min(upto, self._last)),
+        )
+        gone = [row for row in rows.fetchall() if row[0] not in self._put_again]
+        self.remove(gone)
+        return len(gone)
+
+    def decided(self, upto: int, gone: int) -> None:
+        """The transaction is committed."""
+        self._decided_upto = max(self._decided_upto, upto)
+        self._put_again = {seq for seq in self._put_again if seq > upto}
+        if gone:
+            self.load()
+
+    def remove(self, rows: Sequence[tuple[int, int, int]]) -> None:
+        """Delete these (number, cause, bytes) in the transaction that is open; then ``load``."""
+        db = self._file.db
+        db.executemany("DELETE FROM dead_letter WHERE seq = ?", [(seq,) for seq, *_ in rows])
+        db.executemany(
+            "UPDATE cause SET kept = kept - 1, bytes = bytes - ? WHERE id = ?",
+            [(size, cause) for _, cause, size in rows],
+        )
+        db.execute("DELETE FROM cause WHERE kept = 0 AND collapsed = 0 AND dropped = 0")
 
     def _cause(self, frame: Frame, error: RavenwhError, changes: _Changes) -> _Cause:
         """The counts of the letter's cause, to be changed."""

@@ -58,19 +58,12 @@ class Redo(Store):
     def put_back(self, what: PutBack) -> None:
         """Have it worked off again by the next run, together with what waits already.
 
-        Dead letters among it are decided anew, but for those that nobody can read.
+        What is a dead letter among it is tried again too, and is one until it is written.
         """
         with self._file.transaction():
             self._db.execute("UPDATE progress SET acknowledged = ?", (what.after,))
             self._db.execute("DELETE FROM held WHERE seq > ?", (what.after,))
             self._marks.rewind(what.after)
-            rows = self._db.execute(
-                f"SELECT seq, cause, {SIZE}, x'' FROM dead_letter"  # noqa: S608  a constant
-                " JOIN cause ON cause.id = cause WHERE seq > ? AND error <> 'DecodeError'",
-                (what.after,),
-            ).fetchall()
-            self._remove(rows)
-        self._dead.load()
         self._marks.load()
         self._acknowledged = what.after
         self._held = {seq for seq, _ in self.held()}
@@ -83,7 +76,8 @@ class Redo(Store):
         """
         count = 0
         while rows := self._portion(selection):
-            self._append([decode_frame(body) for *_, body in rows], self._removal_of(rows))
+            bodies, letters = [row[3] for row in rows], [row[:3] for row in rows]
+            self._append([decode_frame(body) for body in bodies], self._removal_of(letters))
             count += len(rows)
         self._dead.load()
         return count
@@ -93,7 +87,7 @@ class Redo(Store):
         count = 0
         while rows := self._portion(selection):
             with self._file.transaction():
-                self._remove(rows)
+                self._dead.remove([row[:3] for row in rows])
             count += len(rows)
         if not selection.numbers:
             with self._file.transaction():
@@ -116,21 +110,12 @@ class Redo(Store):
                 portion.append(row)
         return portion
 
-    def _removal_of(self, rows: list[Row]) -> Callable[[], Callable[[], None]]:
+    def _removal_of(self, letters: list[tuple[int, int, int]]) -> Callable[[], Callable[[], None]]:
         def remove() -> Callable[[], None]:
-            self._remove(rows)
+            self._dead.remove(letters)
             return lambda: None
 
         return remove
-
-    def _remove(self, rows: list[Row]) -> None:
-        """Delete these letters, in the transaction that is open."""
-        self._db.executemany("DELETE FROM dead_letter WHERE seq = ?", [(seq,) for seq, *_ in rows])
-        self._db.executemany(
-            "UPDATE cause SET kept = kept - 1, bytes = bytes - ? WHERE id = ?",
-            [(size, cause) for _, cause, size, _ in rows],
-        )
-        self._db.execute("DELETE FROM cause WHERE kept = 0 AND collapsed = 0 AND dropped = 0")
 
 
 def _text(at: int) -> str:

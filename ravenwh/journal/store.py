@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ravenwh.domain.errors import JournalFull, RavenwhError, TooLarge
-from ravenwh.journal.chunks import Recent, chunks_after, decode_frame, encode, entries
+from ravenwh.journal.chunks import (
+    Recent,
+    chunks_after,
+    decode_frame,
+    encode,
+    entries,
+    newest_before,
+)
 from ravenwh.journal.dead import DeadLetterTable
 from ravenwh.journal.file import SMALL, File
 from ravenwh.journal.letters import DeadLetter, Selection, letters
@@ -194,6 +201,19 @@ class Store:
         ):
             return entries(chunks, after, limit, max_bytes)
 
+    def kept(self, max_bytes: int) -> Iterator[Frame]:
+        """The newest frames of those that are acknowledged and kept, in order.
+
+        About so many bytes of them: what stands in a runner's memory is made of them anew.
+        """
+        upto = self._acknowledged
+        with self._file.translated():
+            after = newest_before(self._db, upto, max_bytes)
+            for last, _, frames in chunks_after(self._db, after):
+                yield from frames[: len(frames) - max(0, last - upto)]
+                if last >= upto:
+                    return
+
     def held(self) -> list[Entry]:
         """The entries that the last acknowledgement held back, in order."""
         with self._file.translated():
@@ -222,9 +242,11 @@ class Store:
                 [(seq, encode(kept[seq])) for seq in kept.keys() - self._held],
             )
             mark = self._marks.write(upto, kept.keys(), self._deleted)
+            gone = self._dead.decide(upto)
             if is_due:
                 freed, last, more = self._expire()
         self._marks.keep(mark)
+        self._dead.decided(upto, gone)
         self._recent.forget(upto)
         self._acknowledged = upto
         self._held = set(kept)

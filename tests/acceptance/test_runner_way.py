@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -298,3 +299,50 @@ async def test_several_feeds_at_once_connected_and_bound_on_both_wires(
                 pass
             socket.send(line(0))
             await until(lambda: mart_at.coins() == {"ETH": 1, "XRP": 1, "ADA": 1})
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+async def test_a_runner_ends_in_time_while_its_way_to_the_database_swallows_everything(
+    tmp_path: Path, mart_url: str, mart_at: Mart, waiting: int
+) -> None:
+    with closing(free_ports()) as free:
+        port = next(free)
+    endpoint = f"ipc://{tmp_path}/feed"
+    there = mart_url.rpartition("@")[2].partition("/")[0]
+    async with Cable() as way:
+        here = (await way.to(f"tcp://{there}")).removeprefix("tcp://")
+        programs = Programs(folder=tmp_path).configure(
+            f"""
+            timescale.url = {json.dumps(mart_url.replace(there, here))}
+            journal.dir = "journal"
+            ingest.shutdown_grace_s = 1.0
+            feeds.default.endpoint = "{endpoint}"
+            binance_klines.venues = ["BINANCE_SPOT"]
+            """,
+            kline_port=port,
+        )
+        async with (
+            Publisher(endpoint=Endpoint(address=endpoint, mode="bind")) as publisher,
+            programs.kline_runner() as runner,
+        ):
+            topic = wire.topic("BINANCE_SPOT", "CANDLE", "BTCUSDT")
+            await publisher.wait_for_subscribers([topic], timeout_s=SOON_S)
+            await publisher.publish(candle(0))
+            await until(lambda: mart_at.count() == 1)
+            way.stall()
+            for minute in range(waiting):
+                await publisher.publish(candle(1 + minute))
+            async with asyncio.timeout(SOON_S):
+                while True:
+                    found = samples((await page(port + 1000, "/metrics"))[1])
+                    if frames(found, "received") == 1 + waiting:
+                        break
+                    await asyncio.sleep(0.05)
+            began = time.monotonic()
+            await runner.stop()
+            assert time.monotonic() - began < 15
+        assert runner.log.count("SHUTDOWN_GRACE_OVER") == waiting
+        await way.cut()
+        await way.mend()
+        async with programs.kline_runner():
+            await until(lambda: mart_at.count() == 1 + waiting)

@@ -33,7 +33,9 @@ from tests.programs import free_ports, server_table
 SOON_S = 60.0
 PREFIX = b"BINANCE_SPOT:CANDLE:"
 GOOD_EVERY = 50
-OTHER = 10_000_000  # a number that is no good one's
+OTHER = 10_000_000
+OTHER_TIME = 1_577_836_800_000_000_000
+"""A number and a time that are no good one's: a frame can be mutated into a better version."""
 EXTREMES = (
     b"\x91" * 3_000,  # arrays in arrays
     b"[" * 3_000,
@@ -98,7 +100,7 @@ def _filled(kind: object) -> object:
     text = str(kind)
     if "float" in text:
         return 1.25
-    return 1_704_067_200_000_000_000 if "int" in text else "text"
+    return OTHER_TIME if "int" in text else "text"
 
 
 def mutated(rng: random.Random, seed: bytes, other: bytes) -> bytes:

@@ -17,6 +17,7 @@ import attrs
 import psycopg
 
 from ravenwh.embedded import EmbeddedPostgres
+from ravenwh.embedded.processes import is_postgres
 from tests.conftest import ROOT, migrate
 from tests.servers import DISK, PREFIX
 
@@ -48,6 +49,9 @@ class Database:
         pid = self.server.status().pid
         assert pid is not None
         os.kill(pid, 9)
+        async with asyncio.timeout(SOON_S):
+            while is_postgres(pid):  # noqa: ASYNC110  the system says it to nobody else
+                await asyncio.sleep(0.01)
         await asyncio.to_thread(self.server.start)
 
     async def terminate_all(self) -> int:

@@ -74,6 +74,15 @@ async def tell_storm(page: Page, seed: int) -> None:
     page.require(report.imbalances == 0, "the counts did not add up")
     page.require(AWAY in report.unready, "it was ready while the database was away")
     page.require(report.most_bytes < 200 * MIB, "it took more than 200 MiB of memory")
+    keep_log(page, report)
+
+
+def keep_log(page: Page, report: Report) -> None:
+    """Where something went wrong, what the runners said of it is needed."""
+    if page.wrong:
+        with tempfile.NamedTemporaryFile("w", suffix=".log", delete=False) as kept:
+            kept.write(report.log)
+        page.say("", f"What the runners logged is in `{kept.name}`.")
 
 
 def outcome(report: Report) -> list[str]:
@@ -87,7 +96,7 @@ def outcome(report: Report) -> list[str]:
         f"| all had arrived after the last was sent | {report.settled_s:.1f} s |",
         f"| scrapes of `/metrics`; those whose counts did not add up | {report.scrapes:,}; "
         f"{report.imbalances} |",
-        f"| what `/readyz` complained of | {', '.join(report.unready)} |",
+        f"| what `/readyz` complained of | {', '.join(report.unready) or 'nothing'} |",
         f"| the most memory that a runner took | {report.most_bytes / MIB:.0f} MiB |",
     ]
 
@@ -108,6 +117,7 @@ async def tell_outrun(page: Page, seed: int) -> None:
     page.require(not report.wrong, "; ".join(report.wrong))
     page.require(report.missing > 1_000, "the ring was not outrun")
     page.require(report.imbalances == 0, "the counts did not add up")
+    keep_log(page, report)
 
 
 async def tell_bare(page: Page, seed: int) -> None:

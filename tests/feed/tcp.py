@@ -1,4 +1,4 @@
-"""A way between two ends of TCP that can be cut and mended, and be slow."""
+"""A way between two ends of TCP that can be cut and mended, be slow, and be stalled."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Cable:
         self._port = 0
         self._ends: set[asyncio.StreamWriter] = set()
         self._ways: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
 
     async def to(self, address: str) -> str:
         """The address of this end of the way to the other."""
@@ -32,6 +33,7 @@ class Cable:
     async def cut(self) -> None:
         """End every connection, and let nobody connect."""
         assert self._server is not None
+        self._flows.set()
         self._server.close()
         for end in self._ends:
             end.transport.abort()
@@ -39,8 +41,13 @@ class Cable:
         await self._server.wait_closed()
         self._server = None
 
+    def stall(self) -> None:
+        """Pass nothing on and break no connection, as a network that swallows it, until a cut."""
+        self._flows.clear()
+
     async def mend(self) -> None:
         """Let everybody connect again."""
+        self._flows.set()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -76,6 +83,7 @@ class Cable:
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(16_384 if self.bytes_per_s else 65_536):
+                await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
                 if self.bytes_per_s:

@@ -157,6 +157,19 @@ async def test_what_a_runner_refuses_comes_with_its_code(
     assert events.count("CONTROL_REFUSED") == 2
 
 
+async def test_refusals_of_one_kind_are_few_lines_and_hide_none_of_another(
+    events: list[str],
+) -> None:
+    async with asking(collection_handlers(Fixed([BTC]))) as client:
+        for number in range(50):
+            with pytest.raises(ControlError, match="UNKNOWN_SYMBOL"):
+                await client.start_collection(Collection(BTC.venue, BTC.data_type, f"C{number}"))
+        assert events.count("CONTROL_REFUSED") == 3
+        with pytest.raises(ControlError, match="UNKNOWN_VENUE"):
+            await client.start_collection(Collection("OKX", BTC.data_type, BTC.symbol))
+    assert events.count("CONTROL_REFUSED") == 4
+
+
 async def test_a_client_that_waits_for_each_reply_loses_none(events: list[str]) -> None:
     async with asking(collection_handlers(Fixed([BTC]))) as client:
         for _ in range(1_000):

@@ -13,8 +13,8 @@ from ravenwh.domain.register import Register
 from ravenwh.domain.version import version_of
 from ravenwh.ingest import Finality, finality
 from ravenwh.ports import Frame
+from ravenwh.warehouse import fact_batch
 from ravenwh.warehouse.rows import kline_values
-from ravenwh.warehouse.write import _version
 from tests.warehouse.conftest import MINUTE, START, candle
 
 GRACE = 5_000_000_000
@@ -172,7 +172,9 @@ def value_in_table(versions: list[Candle]) -> tuple[Any, ...]:
     sent: list[Candle] = []
     for number, version in enumerate([*versions, candle(1)]):
         sent += [final for _, final in one.offer((number, FRAME), version)[0]]
-    return max((row(version) for version in sent if version.open_time == START), key=_version)
+    return max(
+        (row(version) for version in sent if version.open_time == START), key=fact_batch.version_of
+    )
 
 
 def row(version: Candle) -> tuple[Any, ...]:
@@ -193,7 +195,9 @@ def test_the_order_of_the_versions_of_a_kline_does_not_matter(
 
 @given(VERSIONS, VERSIONS)
 def test_versions_are_ordered_as_the_table_orders_them(one: Candle, other: Candle) -> None:
-    assert (version_of(one) > version_of(other)) == (_version(row(one)) > _version(row(other)))
+    assert (version_of(one) > version_of(other)) == (
+        fact_batch.version_of(row(one)) > fact_batch.version_of(row(other))
+    )
 
 
 def test_the_streams_are_bounded_and_no_held_kline_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -225,6 +225,63 @@ async def test_a_runner_that_was_down_longer_than_the_ring_notes_what_is_gone(
     assert bench.ledger.ranges == [(6, 90, 85)]
 
 
+@attrs.define(kw_only=True)
+class Outrun(Ring):
+    """A ring that is overrun, or whose publisher is restarted, just when it is asked."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def resend(
+        self, feed: str, topic: bytes, epoch: int, first: int, last: int
+    ) -> list[Frame]:
+        if self.meanwhile is not None:
+            happen, self.meanwhile = self.meanwhile, None
+            await happen()
+        return await super().resend(feed, topic, epoch, first, last)
+
+
+async def test_frames_that_come_while_the_ring_is_overrun_are_no_gap(tmp_path: Path) -> None:
+    ring = Outrun()
+    bench = Bench(path=tmp_path / "j.sqlite", ring=ring)
+    async with bench.running() as (intake, _):
+        await intake.put(ring.sent(range(1, 6)))
+    ring.sent(range(6, 11))
+    async with bench.running() as (intake, _):
+
+        async def overrun() -> None:
+            await intake.put(ring.sent(range(11, 13)))
+            ring.sent((), keep=1)
+
+        ring.meanwhile = overrun
+        await rounds(ring)
+        await intake.put(ring.sent([13]))
+        await rounds(ring)
+        assert intake.counts.missing == 5
+    assert bench.numbers() == [1, 2, 3, 4, 5, 11, 12, 13]
+    assert bench.ledger.ranges == [(6, 10, 5)]
+
+
+async def test_what_a_restarted_publisher_had_left_to_resend_is_noted_and_moves_nothing(
+    tmp_path: Path,
+) -> None:
+    ring = Outrun()
+    bench = Bench(path=tmp_path / "j.sqlite", ring=ring)
+    async with bench.running() as (intake, _):
+        await intake.put(ring.sent(range(1, 6)))
+    ring.sent(range(6, 11))
+    async with bench.running() as (intake, _):
+
+        async def restart() -> None:
+            await intake.put(ring.sent(range(1, 4), epoch=EPOCH + 1))
+
+        ring.meanwhile = restart
+        await rounds(ring)
+        assert intake.sequences["main", TOPIC] == (EPOCH + 1, 3)
+    assert bench.numbers() == [1, 2, 3, 4, 5]
+    assert bench.numbers(EPOCH + 1) == [1, 2, 3]
+    assert bench.ledger.ranges == [(6, 10, 5)]
+
+
 async def test_the_last_frames_are_missed_without_one_behind_them(bench: Bench) -> None:
     frames = bench.ring.sent(range(1, 11))
     async with bench.running() as (intake, _):
@@ -362,3 +419,30 @@ async def test_a_gap_without_numbers_is_noted_when_nothing_more_can_come_late(
         await rounds(bench.ring)
         assert [gap.start_time for _, gap in intake.journal.gaps()] == [9]
     assert [gap.start_time for gap in bench.ledger.rows.values()] == [7]
+
+
+async def test_a_gap_that_was_filled_late_while_others_were_asked_for_is_not_noted(
+    tmp_path: Path,
+) -> None:
+    ring = Outrun()
+    bench = Bench(path=tmp_path / "j.sqlite", ring=ring, late_s=0.5)
+    now = time.time_ns()
+    gaps = [
+        Gap(feed="main", topic=TOPIC, epoch=EPOCH, first_seq=1, last_seq=2, missing=2, reason="",
+            detected_at=now),
+        Gap(feed="main", topic=b"BINANCE_SPOT:CANDLE:BTCUSDT 1m", start_time=7, end_time=8,
+            missing=1, reason="", detected_at=now),
+    ]  # fmt: skip
+    async with bench.running() as (intake, _):
+
+        async def fill() -> None:
+            ((_, _), (number, _)) = intake.journal.gaps()
+            intake.journal.settle_gaps([number])
+            while time.time_ns() < now + 600_000_000:  # noqa: ASYNC110  what ripens tells nobody
+                await asyncio.sleep(0)
+
+        ring.meanwhile = fill
+        intake.note({}, gaps)
+        await rounds(ring)
+        assert intake.journal.gaps() == []
+    assert bench.ledger.ranges == [(1, 2, 2)]

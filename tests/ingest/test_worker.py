@@ -273,6 +273,19 @@ async def test_only_final_klines_are_written_and_open_ones_survive_a_restart(ben
     assert bench.table.rows["BTCUSDT", START] == versions[2]
 
 
+async def test_what_was_held_and_is_to_be_written_now_does_not_wait_for_other_frames(
+    bench: Bench,
+) -> None:
+    bench.finality = Finality(grace_ns=10**9)
+    bench.source.feed([frame_of(candle(0, closed=False))])
+    async with bench.running() as worker:
+        await bench.until(worker, lambda counts: counts.received == 1)
+    bench.finality = None
+    async with bench.running() as worker:
+        assert worker.counts.recovered == 0  # it has not begun
+        await bench.until(worker, lambda counts: counts.written == 1)
+
+
 async def test_a_full_journal_stops_the_reading_and_loses_nothing(bench: Bench) -> None:
     one = frame_of(candle(0))
     bench.max_bytes = 25 * len(one.payload)

@@ -147,16 +147,30 @@ def test_a_clock_that_goes_back_gives_rather_too_much(path: Path) -> None:
 
 
 def test_dead_letters_among_it_are_decided_anew(path: Path) -> None:
+    no, none = UnknownSymbol("no"), DecodeError("no")
     with contextlib.closing(Store(path, keep_s=DAY_S)) as store:
-        store.append([frame(1), frame(2)])
-        store.put([((1, frame(1)), UnknownSymbol("no")), ((2, frame(2)), DecodeError("no"))])
-        store.acknowledge(2)
-    assert put_back(path, 1) == 2
+        store.append([frame(n) for n in range(1, 7)])
+        store.put([((n, frame(n)), no) for n in (1, 2)] + [((n, frame(n)), none) for n in (3, 4)])
+        store.put([((5, frame(5)), none)])
+        store.acknowledge(6)
+    assert put_back(path, 1) == 6
     with contextlib.closing(Store(path, keep_s=DAY_S)) as store:
-        assert [letter.seq for letter in store.dead_letters()] == [2]
-        store.put([((1, frame(1)), UnknownSymbol("no")), ((2, frame(2)), DecodeError("no"))])
-        assert [letter.seq for letter in store.dead_letters()] == [1, 2]
+        assert [letter.seq for letter in store.dead_letters()] == [1, 2, 3, 4, 5]
+        store.put([((1, frame(1)), UnknownSymbol("still")), ((3, frame(3)), none)])
+        store.acknowledge(3)
+    with contextlib.closing(Store(path, keep_s=DAY_S)) as store:  # and it goes on after a restart
+        assert [(one.seq, one.reason) for one in store.dead_letters()] == [
+            (1, "still"), (3, "no"), (4, "no"), (5, "no"),
+        ]  # fmt: skip
+        store.put([((5, frame(5)), Rejected("it can be read now", code="BAD_OHLC"))])
+        store.acknowledge(6)
+        assert [(one.seq, one.code) for one in store.dead_letters()] == [
+            (1, "UNKNOWN_SYMBOL"), (3, "DECODEERROR"), (5, "BAD_OHLC"),
+        ]  # fmt: skip
         assert store.dead_letter_bytes == store._file.one("SELECT sum(bytes) FROM cause")
+    with Reader(path) as reader:
+        found = {one.code: (one.kept, one.newest) for one in reader.causes(Selection())}
+    assert found == {"UNKNOWN_SYMBOL": (1, 1), "DECODEERROR": (1, 3), "BAD_OHLC": (1, 5)}
 
 
 def test_letters_are_put_back_and_those_that_fail_again_are_letters_once(

@@ -514,3 +514,19 @@ def test_dead_letters_are_bounded_and_the_rare_ones_stay(path: Path) -> None:
         [(200, "OFTEN")],
     )
     again.close()
+
+
+def test_what_was_acknowledged_last_can_be_looked_at_again(path: Path) -> None:
+    store = Store(path, keep_s=3600)
+    for first in (1, 4, 7):
+        store.append([frame(number) for number in range(first, first + 3)])
+    assert list(store.kept(ALL)) == []
+    store.acknowledge(5)
+    assert list(store.kept(ALL)) == [frame(number) for number in range(1, 6)]
+    assert list(store.kept(1)) == [frame(4), frame(5)]
+    store.acknowledge(9)
+    assert list(store.kept(1)) == [frame(number) for number in range(7, 10)]
+    store.close()
+    store = Store(path, keep_s=3600)
+    assert list(store.kept(ALL)) == [frame(number) for number in range(1, 10)]
+    store.close()
