@@ -96,24 +96,25 @@ def newest_before(db: sqlite3.Connection, upto: int, max_bytes: int) -> int:
 def entries(chunks: Iterable[Chunk], after: int, limit: int, max_bytes: int) -> list[Entry]:
     """The entries of the chunks after a number, in order: ``limit`` or ``max_bytes`` at most.
 
-    The first one comes whatever its size. Of a chunk whose bytes there is room for, all that is
-    asked for is taken at once, which is most of the work of a runner.
+    The first one comes whatever its size. A chunk that fits as a whole is taken as a whole, which
+    is most of the work of a runner that keeps up.
     """
     found: list[Entry] = []
     total = 0
     for last_seq, size, frames in chunks:
         first = last_seq - len(frames) + 1
-        passed = max(0, after + 1 - first)
-        wanted = frames[passed : passed + limit - len(found)]
-        if total + size <= max_bytes:
-            found += enumerate(wanted, first + passed)
-            total += size  # which is more than the frames have
-        else:
-            for seq, frame in enumerate(wanted, first + passed):
-                total += frame.size
-                if found and total > max_bytes:
-                    return found
-                found.append((seq, frame))
-        if len(found) >= limit:
-            return found
+        fits = total + size <= max_bytes and len(found) + len(frames) <= limit
+        if fits and first > after:
+            found += zip(range(first, last_seq + 1), frames, strict=True)
+            total += size  # which is a little more than the frames have
+            if len(found) == limit:
+                return found
+            continue
+        for seq, frame in enumerate(frames[max(0, after + 1 - first) :], max(first, after + 1)):
+            total += frame.size
+            if found and total > max_bytes:
+                return found
+            found.append((seq, frame))
+            if len(found) >= limit:
+                return found
     return found

@@ -137,22 +137,7 @@ def _kline_parser(venue: str, symbol: str, interval: str, producer: str) -> Pars
         ):
             raise BadRow(_wrong_kline(fields))
         close_ns = close_time * scale
-        if count == 0 and volume > 0:
-            # The source does not say: a kline with volume has trades.
-            return Candle(
-                venue=venue,
-                symbol=symbol,
-                event_time=close_ns,
-                producer=producer,
-                interval=interval,
-                open_time=open_time * scale,
-                close_time=close_ns,
-                open=open_,
-                high=high,
-                low=low,
-                close=close,
-                volume=volume,
-            )
+        told = count > 0 or volume == 0  # a kline with volume has trades, which some do not tell
         return Candle(
             venue=venue,
             symbol=symbol,
@@ -166,10 +151,10 @@ def _kline_parser(venue: str, symbol: str, interval: str, producer: str) -> Pars
             low=low,
             close=close,
             volume=volume,
-            quote_volume=quote_volume,
-            trade_count=count,
-            taker_buy_volume=taker_volume,
-            taker_buy_quote_volume=taker_quote_volume,
+            quote_volume=quote_volume if told else None,
+            trade_count=count if told else None,
+            taker_buy_volume=taker_volume if told else None,
+            taker_buy_quote_volume=taker_quote_volume if told else None,
         )
 
     return parse
