@@ -8,13 +8,20 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 from loguru import logger
 
-from ravenwh.app.instruments import OwnSymbols, What, own_symbols, wanted_symbols
+from ravenwh.app.instruments import OwnSymbols, What, own_symbols, symbol_of, wanted_symbols
 from ravenwh.app.telling import Publishers
 from ravenwh.app.wires import WIRES
-from ravenwh.domain.errors import RavenwhError, Refused, SettingsError, Unavailable
+from ravenwh.domain.errors import (
+    RavenwhError,
+    Refused,
+    SettingsError,
+    Unavailable,
+    UnknownSymbol,
+)
 from ravenwh.domain.messages import DATA_TYPES, Message
 from ravenwh.domain.register import Register
 from ravenwh.domain.settings import Settings
+from ravenwh.domain.symbols import RULES
 from ravenwh.feed import wire
 from ravenwh.feed.control import EVERYTHING, Changed, Collected, Collection, ControlError
 from ravenwh.feed.control_client import ControlClient
@@ -155,8 +162,9 @@ class Collecting:
         await self._publishers.keep_told()
 
     async def start(self, wanted: Collection) -> Changed:
-        """Subscribe, ask the publisher, and remember it."""
+        """Subscribe, ask the publisher, and remember it; a pair is its symbol at the venue."""
         self._require(wanted)
+        wanted = self._as_the_venue_writes(wanted)
         feed, topics = self._place(wanted)
         self._names_of([wanted])  # raises for a symbol that can have no series
         note = await self._publishers.ask(
@@ -174,8 +182,9 @@ class Collecting:
         return Changed(changed=is_new, note=note)
 
     async def stop(self, unwanted: Collection) -> Changed:
-        """Unsubscribe, ask the publisher, and remember it."""
+        """Unsubscribe, ask the publisher, and remember it; a pair is its symbol at the venue."""
         self._require(unwanted)
+        unwanted = self._as_the_venue_writes(unwanted)
         everything = Collection(unwanted.venue, unwanted.data_type, EVERYTHING)
         if unwanted not in self._wanted:
             if everything in self._wanted:
@@ -230,6 +239,46 @@ class Collecting:
                 "UNKNOWN_DATA_TYPE",
                 f"data_type: found {asked.data_type}, this runner collects {allowed}",
             )
+
+    def _as_the_venue_writes(self, asked: Collection) -> Collection:
+        """The same with the venue's symbol. Raises ControlError and UnknownSymbol.
+
+        What is collected already is itself, however it is written: so it can be stopped. Indices
+        have names of their own, which the rule of their venue need not read; and a venue that only
+        the settings name has no rule.
+        """
+        if asked in self._wanted:
+            return asked
+        venue, symbol = asked.venue, asked.symbol
+        known = self._known_venues()
+        if venue not in known:
+            raise ControlError(
+                "UNKNOWN_VENUE",
+                f"venue: found {wire.shown(venue)}, allowed are {', '.join(sorted(known))}, and "
+                'others once the settings name them, as in routing.upstreams."VENUE:DATA_TYPE"',
+            )
+        if symbol == EVERYTHING:
+            return asked
+        try:
+            self.register.resolve(venue, symbol)
+        except UnknownSymbol:
+            is_pair, is_index = "/" in symbol, asked.data_type == "PRICE_INDEX"
+            if is_pair and not is_index:
+                name = symbol_of(venue, symbol, self.register)
+                return Collection(venue, asked.data_type, name)
+            if is_pair or (venue in RULES and not is_index):
+                raise
+        return asked
+
+    def _known_venues(self) -> set[str]:
+        """Those with a rule, and those that the settings name, or that are collected."""
+        named = (key.partition(":")[0] for key in self.settings.routing.upstreams)
+        return {
+            *RULES,
+            *(listed.exchange for listed in self.register.listings),
+            *(venue for venue in named if venue != "default"),
+            *(one.venue for one in self.given | self._wanted),
+        }
 
     def _place(self, collection: Collection) -> tuple[str, tuple[bytes, ...]]:
         """The feed, which must be open, and the topics there."""

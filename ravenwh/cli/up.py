@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ from ravenwh.app.children import Children
 from ravenwh.app.up import Up, run_up
 from ravenwh.cli.moments import moment
 from ravenwh.cli.terminal import run_until_stopped, started
+from ravenwh.domain.errors import Refused
+from ravenwh.domain.series import TimeRange
 
 __all__ = ["command"]
 
@@ -71,6 +74,8 @@ def command(
         *(("--to", end.isoformat()) if end else ()),
         *further,
     ]
+    if replay:
+        check(replay, start, end)
     if not (data or simulate) and (once or replay):
         raise click.UsageError("nothing is to be published: give --data or --simulate too")
     up = Up(settings=started(config), config=config, replay=replay, once=once)
@@ -80,6 +85,27 @@ def command(
         await run_up(up, children, stop)
 
     sys.exit(run_until_stopped(run, at_once=children.kill))
+
+
+def check(replay: list[str], start: datetime | None, end: datetime | None) -> None:
+    """Refuse, before anything is started, what runners.replay would refuse when all of it runs.
+
+    It is a program that stands on this library, so it is known by its name only, as it is to what
+    starts it.
+    """
+    try:
+        options = import_module("runners.replay").main.make_context(None, [*replay]).params
+    except click.UsageError as error:
+        error.ctx = None  # the usage to be shown is ours
+        raise
+    for source, name in (("files", "--data"), ("simulate", "--simulate")):
+        if options[source] and options["from_influx"]:
+            raise click.UsageError(f"give {name} or --from-influx, and not both")
+    if start is not None and end is not None:
+        try:
+            TimeRange(start=start, end=end)
+        except Refused as error:
+            raise click.UsageError(f"--from and --to: {error}") from None
 
 
 def say(name: str, line: str) -> None:

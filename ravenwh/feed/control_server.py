@@ -13,7 +13,7 @@ import attrs
 import msgspec
 import zmq
 
-from ravenwh.domain.errors import RavenwhError, Refused, Unavailable
+from ravenwh.domain.errors import RavenwhError, Refused, Rejected, Unavailable, UnknownSymbol
 from ravenwh.feed.control import (
     MAX_REQUEST_BYTES,
     REQUESTS,
@@ -194,7 +194,9 @@ def _code(error: RavenwhError) -> str:
     match error:
         case ControlError():
             return error.code
-        case Refused():
+        case UnknownSymbol():
+            return "UNKNOWN_SYMBOL"
+        case Refused() | Rejected():
             return "REFUSED"
         case Unavailable():
             return "UNAVAILABLE"

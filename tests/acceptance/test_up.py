@@ -344,6 +344,15 @@ async def test_a_second_signal_ends_all_at_once(world: Programs, mart_url: str) 
         (("--simulate", "BTCUSDT"), "--simulate needs --from and --to"),
         (("--data", ".", "--simulate", "BTCUSDT"), "and not both"),
         (("--data", "nowhere"), "'nowhere' does not exist"),
+        (("--bogus",), "No such option"),
+        (("--data", ".", "--venu", "BINANCE_FUTURES"), "No such option"),
+        (("--data", ".", "--speed", "fast"), "found 'fast', allowed are max"),
+        (("--data", ".", "--from-influx"), "give --data or --from-influx, and not both"),
+        (
+            ("--from", "2024-01-01", "--to", "2024-01-02", "--simulate", "X", "--from-influx"),
+            "give --simulate or --from-influx, and not both",
+        ),
+        (("--data", ".", "--from", "2024-01-02", "--to", "2024-01-01"), "lies before the start"),
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], reason: str) -> None:
