@@ -22,7 +22,10 @@ from ravenwh.feed.endpoint import Endpoint, gate_for, translated
 from ravenwh.feed.monitor import ConnectionMonitor
 from ravenwh.ports import Frame
 
-__all__ = ["Upstream", "ZmqSource"]
+__all__ = ["FOUND_WITHIN_S", "Upstream", "ZmqSource"]
+
+FOUND_WITHIN_S = 1.0
+"""A publisher that is not there is looked for again within this time, and a tenth of a second."""
 
 
 def _nobody(feed: str) -> None:
@@ -233,7 +236,7 @@ class _Lane:
             self.socket.set(zmq.RCVHWM, upstream.rcvhwm)
             self.socket.set(zmq.MAXMSGSIZE, upstream.max_frame_bytes)
             self.socket.set(zmq.RECONNECT_IVL, 100)
-            self.socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
+            self.socket.set(zmq.RECONNECT_IVL_MAX, round(1000 * FOUND_WITHIN_S))
             for topic in self.wanted:
                 self.socket.set(zmq.SUBSCRIBE, topic)
         except zmq.ZMQError as error:

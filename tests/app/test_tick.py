@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -231,30 +231,61 @@ async def test_doctor_tells_of_streams_without_a_feed(mart_url: str) -> None:
     assert "start InfluxDB" in found["bucket"].remedy
 
 
+async def test_init_does_not_begin_where_streams_have_no_feed(mart_url: str) -> None:
+    upstreams = {"BINANCE_SPOT:CANDLE": "default", "BINANCE_FUTURES:CANDLE": "default"}
+    influx = {"url": "http://127.0.0.1:1", "token": "a-token"}
+    settings = settings_for(mart_url, routing={"upstreams": upstreams}, influx=influx)
+    done = await init(settings, pruning=Pruning(), dry_run=True)
+    assert [one.check for one in done.findings if one.fatal] == ["streams"]
+    assert done.plans is None
+
+
+async def test_ticks_that_cannot_be_written_for_want_of_a_token_are_told(
+    tmp_path: Path, mart_url: str
+) -> None:
+    settings = settings_for(mart_url, ticks={"collect": ("BINANCE_SPOT:TRADE:*",)})
+    (found,) = (one for one in await examine(settings) if one.check == "streams")
+    assert (found.ok, found.fatal) == (False, False)
+    assert "influx.token is not set" in found.found
+    world = programs(
+        tmp_path, "postgresql://nobody@127.0.0.1:1/mart", 'ticks.collect = ["OKX_SPOT:TRADE:*"]'
+    )
+    _, err = await world.run("ravenwh", "up", code=1)
+    assert err.count("TICKS_NOT_WRITTEN") == 1
+
+
 def test_up_starts_it_where_there_is_a_token() -> None:
     (tick,) = (service for stage in STAGES for service in stage if service.name == "tick")
     assert not tick.is_wanted(Settings())
     assert tick.is_wanted(Settings(influx={"token": "a-token"}))  # type: ignore[arg-type]
 
 
-async def test_up_writes_ticks_too(tmp_path: Path, mart_url: str, influx: InfluxBucket) -> None:
+async def test_up_writes_ticks_and_bars_of_the_same_trades(
+    tmp_path: Path, mart_url: str, influx: InfluxBucket, shared_data: Path
+) -> None:
+    """Whoever finds the publisher first, the other one misses nothing either."""
     with closing(free_ports()) as free:
-        port = next(free)
+        ports = {"replay_port": next(free), "make_bars_port": next(free)}
     further = f"""
         {in_settings(influx, retention_days=0)}
         [feeds.default]
         endpoint = "ipc://{tmp_path}/feed"
-        control = "tcp://127.0.0.1:{port}"
+        control = "tcp://127.0.0.1:{ports["replay_port"]}"
+        [feeds.bars]
+        endpoint = "ipc://{tmp_path}/bars"
+        control = "tcp://127.0.0.1:{ports["make_bars_port"]}"
         [ticks]
-        collect = ["BINANCE_FUTURES:TRADE:*"]
+        collect = ["BINANCE_FUTURES:TRADE:BTC/USDT"]
+        [bars]
+        feed = "bars"
+        profiles.tib_small = {{ expected_ticks = 400, least_imbalance = 0.05 }}
     """
-    world = programs(tmp_path, mart_url, further, replay_port=port)
-    rows = (f"{i},42283.5,0.01,422.8,17040672000{i},false\n" for i in range(10, 60))
-    (tmp_path / "BTCUSDT-trades-2024-01-01.csv").write_text("".join(rows))
-    trades = ("--data", "BTCUSDT-trades-2024-01-01.csv", "--venue", "BINANCE_FUTURES")
-    async with brought_up(world, *trades) as up:
-        await up.until("written=50")
-        up.process.send_signal(signal.SIGTERM)
+    world = programs(tmp_path, mart_url, further, **ports)
+    trades = ("--data", str(shared_data / "trades_vision" / "um"), "--venue", "BINANCE_FUTURES")
+    async with brought_up(world, "--once", *trades) as up:
         assert await up.end() == 0, up.err
-    assert "tick      | " in up.out
-    assert influx.count() == 50
+    for name in ("tick", "make_bars"):
+        assert re.search(rf"{name} +\| .*RUNNER_STOPPED .*received=21313 recovered=0 ", up.out), (
+            name
+        )
+    assert influx.count() == 21_313
