@@ -9,6 +9,7 @@ from ravenwh.app.database import engine_of
 from ravenwh.app.instruments import register_of, seed_of
 from ravenwh.app.policies import apply_policies, policy_report
 from ravenwh.app.preflight import findings
+from ravenwh.app.tick import streams_finding
 from ravenwh.domain.errors import Refused
 from ravenwh.domain.finding import Finding
 from ravenwh.domain.settings import Settings
@@ -40,6 +41,8 @@ class Initialised:
 async def init(settings: Settings, *, pruning: Pruning, dry_run: bool) -> Initialised:
     """Check everything, then bring dimensions, register, policies, bucket in line with them."""
     found = await findings(settings)
+    if (streams := streams_finding(settings)) is not None:
+        found.append(streams)
     if any(finding.fatal for finding in found):
         return Initialised(findings=found, plans=None)
     wanted = seed_of(settings, register_of(settings))

@@ -17,7 +17,8 @@ from ravenwh.app.gaps import mart_gaps
 from ravenwh.app.instruments import any_symbols, is_taken, register_of, symbol_of
 from ravenwh.app.wires import decoder_of
 from ravenwh.app.work import Parts, Work, run_work
-from ravenwh.domain.errors import SettingsError
+from ravenwh.domain.errors import RavenwhError, SettingsError
+from ravenwh.domain.finding import Finding
 from ravenwh.domain.messages import Message
 from ravenwh.domain.register import Register
 from ravenwh.domain.settings import Settings
@@ -30,7 +31,7 @@ from ravenwh.staging.measurements import MEASUREMENTS, STREAMS
 from ravenwh.staging.server import Server
 from ravenwh.staging.sink import TickSink
 
-__all__ = ["run_tick", "tick_collections"]
+__all__ = ["lacks_token", "run_tick", "streams_finding", "tick_collections"]
 
 LOOK_BACK_BYTES = 16 << 20
 """Frames that were worked off before and are read again at the start, as books are made of them:
@@ -121,11 +122,43 @@ def tick_collections(settings: Settings) -> frozenset[Collection]:
     return frozenset(found)
 
 
+def lacks_token(settings: Settings) -> bool:
+    """Whether the settings name ticks to collect, and no token that they could be written with."""
+    return bool(settings.ticks.collect) and not settings.influx.is_configured
+
+
+def streams_finding(settings: Settings) -> Finding | None:
+    """Whether everything that the tick runner starts with has a feed; None where it has no work."""
+    if lacks_token(settings):
+        return Finding(
+            check="streams",
+            ok=False,
+            found="ticks.collect names streams, which are not written: influx.token is not set",
+            remedy="set influx.token, or influx.token_file, to a token that may write to the "
+            "bucket; or empty ticks.collect",
+            required=False,
+        )
+    if not settings.influx.is_configured:
+        return None
+    try:
+        collections = tick_collections(settings)
+    except RavenwhError as error:
+        return Finding(
+            check="streams",
+            ok=False,
+            found=str(error),
+            remedy="add the keys to [routing.upstreams], each with the name of a feed",
+        )
+    return Finding(
+        check="streams", ok=True, found=f"ticks of {len(collections)} streams are collected"
+    )
+
+
 def _feeds(settings: Settings) -> frozenset[str]:
     """The feeds that ticks may come from, by what the routing says of each."""
     upstreams = settings.routing.upstreams
     if not upstreams:
-        return frozenset(settings.feeds)
+        return frozenset(settings.venue_feeds)
     return frozenset(feed for key, feed in upstreams.items() if key.partition(":")[2] != "CANDLE")
 
 

@@ -15,6 +15,7 @@ from loguru import logger
 
 from ravenwh.app.children import Child, Children
 from ravenwh.app.database import database_of
+from ravenwh.app.tick import lacks_token
 from ravenwh.domain.errors import Refused
 from ravenwh.domain.settings import Settings
 from ravenwh.telemetry.live import page_at, process_at
@@ -34,7 +35,7 @@ STILL_S = 0.25
 STUCK_S = 8.0
 """A program whose counts stand for so long goes no further, though frames wait: klines that are not
 final, or a database that is away. They are in its journal. One that received nothing has found no
-publisher: a subscriber looks for it again every 5 seconds at the latest."""
+publisher."""
 
 COUNT = re.compile(
     rb'^ravenwh_(?:frames_total\{outcome="(\w+)"\}|(frames_in_journal|gaps_open)) (\S+)$',
@@ -108,6 +109,10 @@ async def run_up(up: Up, children: Children, stop: asyncio.Event) -> None:
     ends though nobody asked it to, after all others have ended in order.
     """
     _stop_with_the_terminal(stop)
+    if lacks_token(up.settings):
+        logger.bind(collect=len(up.settings.ticks.collect), missing="influx.token").warning(
+            "TICKS_NOT_WRITTEN"
+        )
     with database_of(up.settings):
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -61,7 +61,7 @@ def command(
     )
     files = [done for done in exported if done.path is not None]
     if not exported:
-        click.echo("nothing to export: each day that is over is exported")
+        click.echo("nothing to export: each day that is over is exported; --day writes one again")
         return
     empty = len(exported) - len(files)
     click.echo(

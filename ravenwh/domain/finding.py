@@ -28,5 +28,7 @@ class Finding:
 
     def __str__(self) -> str:
         mark = "ok  " if self.ok else "FAIL" if self.required else "warn"
-        line = f"{mark} {self.check}: {self.found}"
-        return line if self.ok or not self.remedy else f"{line}\n       mend it: {self.remedy}"
+        text = f"{mark} {self.check}: {self.found}"
+        if self.remedy and not self.ok:
+            text += f"\nmend it: {self.remedy}"
+        return text.replace("\n", "\n       ")

@@ -33,8 +33,14 @@ def chart(frames: Frames) -> plotly.graph_objects.Figure:
     as wide as it lasted, in one colour where it rose and in another where it fell. A cross is over
     bars before or in which trades may be missing. Below is the volume of klines, in coins; VPIN, a
     fraction; or theta, coloured by whether more was bought or sold. Raises Refused for ticks, for
-    nothing or more than 20,000 rows, and where plotly is not installed.
+    what is no read (``Frames``), for nothing or more than 20,000 rows, and where plotly is not
+    installed.
     """
+    if not isinstance(frames, Frames):
+        raise Refused(
+            f"a chart is of a read, and found {type(frames).__name__}: give the read itself, "
+            "without .pandas(), .polars() or .arrow()"
+        )
     graphs, subplots = _need("plotly.graph_objects"), _need("plotly.subplots")
     frame = frames.pandas()
     if not {*PRICES, "volume"} <= set(frame.columns):

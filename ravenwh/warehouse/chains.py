@@ -228,8 +228,11 @@ async def _require_beginning(
         connection, c.open_time <= before.open_time, c.after_gap, last=True
     ) or await series.first(connection)
     assert began is not None  # noqa: S101  before is one
+    marked = await series.first(connection, c.open_time > first, c.after_gap)
+    told = "" if marked is None else f", as the one at {marked.open_time.isoformat()}"
     raise Refused(
         f"the first trade, at {first.isoformat()}, is amid a chain that is there: it begins at "
         f"{began.open_time.isoformat()}, and a chain that begins elsewhere makes other bars. "
-        "Nothing is changed: give trades from there on, or build under another name"
+        "Nothing is changed: give trades from there on, or from a bar of it on that has after_gap"
+        f"{told}, or build under another name"
     )

@@ -66,8 +66,8 @@ async def _resolved(connection: AsyncConnection, profile: BarProfile) -> StoredP
     if stored.parameters_hash != profile.parameters_hash:
         return Rejected(
             f"profile {profile.name} is {stored.parameters_hash} in the mart, with "
-            f"{_shown(stored.parameters)}, and {profile.parameters_hash} in the message, with "
-            f"{_shown(profile.parameters)}: give changed parameters another name",
+            f"{_shown(stored.parameters)}, and {profile.parameters_hash} in what is to be "
+            f"written, with {_shown(profile.parameters)}: give changed parameters another name",
             code="PROFILE_CHANGED",
         )
     if stored.is_deleted:

@@ -125,7 +125,7 @@ class Warehouse:
         ``provenance`` are as in :meth:`klines`. ``bar_seq`` numbers, from 0, the bars that open at
         one time. The name of the profile, its parameters and their hash are in the metadata of the
         frame: ``profile``, ``parameters``, ``parameters_hash``. Raises UnknownName as
-        :meth:`klines`, and Refused for a profile of another kind.
+        :meth:`klines`, and Refused for what is no profile of the kind.
         """
         fact = _fact_of(kind, profile)
         series = Series(coin=coin, quote=quote, exchange=exchange, interval=profile)
@@ -315,9 +315,12 @@ def _fact_of(kind: str, profile: str) -> BarFact:
     facts = {fact.name: fact for fact in BAR_FACTS.values()}
     if kind not in facts:
         raise Refused(f"kind: found {kind!r}, allowed are {', '.join(facts)}")
-    own = BAR_FACTS.get(kind_of(profile)) if isinstance(profile, str) else None
-    if own is not None and own is not facts[kind]:
-        raise Refused(f"profile {profile} makes bars of the kind {own.name}, not {kind}")
+    if isinstance(profile, str) and (own := BAR_FACTS.get(kind_of(profile))) is not facts[kind]:
+        (prefix,) = (name for name, fact in BAR_FACTS.items() if fact is facts[kind])
+        found = "is none of" if own is None else f"makes bars of the kind {own.name}, not"
+        raise Refused(
+            f"profile {profile} {found} {kind}: profiles of that kind begin with {prefix}_"
+        )
     return facts[kind]
 
 

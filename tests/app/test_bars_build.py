@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -24,6 +26,7 @@ from ravenwh.domain.errors import RavenwhError
 from ravenwh.domain.messages import Candle, Trade
 from ravenwh.domain.profile import kind_of
 from ravenwh.domain.register import Register
+from ravenwh.domain.series import from_ns
 from ravenwh.features import Profile, bars_of, parse_profile, to_candle
 from ravenwh.ports import WriteResult
 from ravenwh.schema import BARS
@@ -264,7 +267,18 @@ def test_a_chain_that_is_there_is_not_cut(plain_mart: Mart, at: int) -> None:
     plain_mart.build(TRADES)
     told = plain_mart.build(TRADES[at:], code=1)
     assert "is amid a chain that is there: it begins at 2024-08-0" in told
+    assert "has after_gap, or build" in told
     assert plain_mart.rows() == made(TRADES)
+
+
+def test_what_is_told_of_a_cut_names_a_bar_where_it_may_be(mart: Mart) -> None:
+    first, second = TRADES[:1_500], later(TRADES[1_500:])
+    mart.build(first)
+    mart.build(second)
+    told = mart.build(first[100:] + second, code=1)
+    (named,) = re.findall(r"that has after_gap, as the one at (\S+), or build", told)
+    assert datetime.fromisoformat(named) == from_ns(second[0].event_time)
+    mart.build(second)
 
 
 def test_bars_that_are_new_since_do_not_disturb(plain_mart: Mart) -> None:
@@ -279,6 +293,7 @@ def test_a_profile_of_another_hash_is_refused(mart: Mart, tmp_path: Path) -> Non
     mart.build(TRADES)
     other = mart_on(mart.url, tmp_path, trb_a="{ expected_ticks = 30 }")
     told = other.build(TRADES, code=1)
+    assert "in what is to be written, with" in told
     assert "give changed parameters another name" in told
     assert mart.rows() == made(TRADES)
 

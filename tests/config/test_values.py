@@ -163,6 +163,22 @@ def test_several_feeds_need_upstreams() -> None:
         upstreams().upstream_for("OKX", "TRADE")
 
 
+def test_the_feed_of_our_own_bars_is_none_of_venues() -> None:
+    settings = Settings(feeds={"a": Feed(), "bars": Feed()}, bars=Bars(feed="bars"))
+    for data_type in DATA_TYPES:
+        found = settings.upstream_for("OKX", data_type)
+        assert (found.feed, found.key, found.guessed) == ("a", None, False)
+    named = attrs.evolve(settings, routing=Routing(upstreams={"OKX:TRADE": "bars"}))
+    assert named.upstream_for("OKX", "TRADE").feed == "bars"
+    with pytest.raises(SettingsError, match=r'"OKX:CANDLE": found nothing; .*one of a$'):
+        named.upstream_for("OKX", "CANDLE")
+    several = attrs.evolve(settings, feeds={"a": Feed(), "b": Feed(), "bars": Feed()})
+    with pytest.raises(SettingsError, match=r'"OKX:TRADE": found nothing; .*one of a, b$'):
+        several.upstream_for("OKX", "TRADE")
+    alone = Settings(bars=Bars(feed="default"))
+    assert alone.upstream_for("OKX", "TRADE").feed == "default"
+
+
 def test_one_feed_with_upstreams_is_not_everythings() -> None:
     settings = Settings(routing=Routing(upstreams={"OKX:TRADE": "default"}))
     with pytest.raises(SettingsError, match='"OKX:CANDLE": found nothing'):

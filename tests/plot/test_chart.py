@@ -183,6 +183,12 @@ def test_what_cannot_be_drawn_is_refused(frames: Frames, reason: str) -> None:
         chart(frames)
 
 
+def test_a_frame_is_refused_where_the_read_is_wanted(wh: Warehouse) -> None:
+    frame: Any = wh.klines(*NAMES, "1m").pandas()
+    with pytest.raises(Refused, match=r"give the read itself, without \.pandas\(\)"):
+        chart(frame)
+
+
 def test_without_plotly_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "plotly"]:
         monkeypatch.delitem(sys.modules, module)

@@ -314,6 +314,8 @@ async def test_a_wrong_kind_or_profile_is_told(sink: BarSink, wh: Warehouse) -> 
         wh.bars("tib", *series, "tib_small")
     with pytest.raises(Refused, match="tib_small makes bars of the kind tick_imbalance, not vpin"):
         wh.bars("vpin", *series, "tib_small")
+    with pytest.raises(Refused, match=r"1m is none of tick_imbalance: .* begin with tib_"):
+        wh.bars("tick_imbalance", *series, "1m")
     with pytest.raises(UnknownName, match="did you mean tib_small"):
         wh.bars("tick_imbalance", *series, "tib_smal").arrow()
 

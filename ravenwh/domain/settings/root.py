@@ -78,21 +78,31 @@ class Settings(Section):
     ingest: Ingest = option(Table(of=Ingest), default=Ingest(), help="")
     log: Log = option(Table(of=Log), default=Log(), help="")
 
+    @property
+    def venue_feeds(self) -> tuple[str, ...]:
+        """The feeds that venues may speak at: all but ``bars.feed``, unless it is the only one.
+
+        That one is our own maker's; it is a venue's too where ``routing.upstreams`` says so.
+        """
+        return tuple(name for name in self.feeds if name != self.bars.feed) or tuple(self.feeds)
+
     def upstream_for(self, venue: str, data_type: str) -> Upstream:
         """The feed that a venue's data type comes from: the rule of the wire, design 5.
 
         ``VENUE:DATA_TYPE`` decides; TRADE and ORDERBOOK fall back to ``VENUE``, then to
-        ``default``. Where no upstream is given at all and there is one feed, it is that. Anything
-        else raises SettingsError with the key that is missing.
+        ``default``. Where no upstream is given at all and venues have one feed, it is that.
+        Anything else raises SettingsError with the key that is missing.
         """
         upstreams = self.routing.upstreams
         key = upstream_key(upstreams, venue, data_type)
         if key is not None:
             return Upstream(feed=upstreams[key], key=key)
-        if not upstreams and len(self.feeds) == 1:
-            return Upstream(feed=next(iter(self.feeds)), key=None)
+        if not upstreams and len(self.venue_feeds) == 1:
+            return Upstream(feed=self.venue_feeds[0], key=None)
         missing = dotted(("routing", "upstreams", f"{venue}:{data_type}"))
-        raise SettingsError([f"{missing}: found nothing; allowed: one of {', '.join(self.feeds)}"])
+        raise SettingsError(
+            [f"{missing}: found nothing; allowed: one of {', '.join(self.venue_feeds)}"]
+        )
 
     def port_of(self, service: str, purpose: str) -> Port:
         """The port of a service of ours; there is one for each purpose it has."""

@@ -207,7 +207,8 @@ class Routing(Section):
         Named(name=_UPSTREAM_KEY, item=FEED_NAME),
         default=MappingProxyType({}),
         help="The feed of each venue and data type. TRADE and ORDERBOOK fall back to the venue's, "
-        "then to the default one. Empty, with one feed only: that feed is everything's.",
+        "then to the default one. Empty, with one feed only, bars.feed left aside: that feed is "
+        "everything's.",
         example={
             "BINANCE_FUTURES:CANDLE": "default",
             "BINANCE_FUTURES": "default",
@@ -220,7 +221,8 @@ class Routing(Section):
 class Upstream:
     """The feed that a venue's data type comes from.
 
-    ``key`` is the key of ``routing.upstreams`` that named it, or None where it is the only feed.
+    ``key`` is the key of ``routing.upstreams`` that named it, or None where it is the only feed of
+    venues.
     ``guessed`` is true where the default stepped in for the venue: worth a warning.
     """
 
