@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import random
+import re
 import signal
 import zipfile
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ import pytest
 from psycopg import sql
 
 from ravenwh.domain.profile import kind_of
+from ravenwh.domain.settings.server import METRICS_OFFSET
 from ravenwh.features import Bar, Chain, parse_profile
+from ravenwh.telemetry.live import page_at
 from ravenwh.warehouse.bars import BAR_FACTS
 from tests.conftest import migrate
 from tests.engines.fixtures import EngineDatabase
@@ -43,6 +46,22 @@ class World:
 
     programs: Programs
     uri: str
+    make_bars_port: int
+
+    def misses_nothing(self) -> bool:
+        """Whether make_bars has received trades, and waits for none to be sent again.
+
+        A publisher that is killed before it did that has lost them: another one has other numbers.
+        """
+        page = page_at("127.0.0.1", self.make_bars_port + METRICS_OFFSET, "/metrics")
+        told = b"" if page is None else page.body
+        return all(
+            re.search(line, told, re.MULTILINE)
+            for line in (
+                rb'^ravenwh_frames_total\{outcome="received"\} [1-9]',
+                rb"^ravenwh_gaps_open 0(\.0)?$",
+            )
+        )
 
     def rows(self, profile: str) -> list[Row]:
         """The bars of a profile in the mart: times in ns, then the values."""
@@ -94,7 +113,9 @@ def world(tmp_path: Path, each_server: EngineDatabase) -> World:
         """,
         **ports,
     )
-    return World(programs=programs, uri=each_server.libpq_url)
+    return World(
+        programs=programs, uri=each_server.libpq_url, make_bars_port=ports["make_bars_port"]
+    )
 
 
 def in_one_go(file: Path) -> dict[str, list[Row]]:
@@ -128,6 +149,13 @@ async def until(world: World, count: int) -> None:
     """Return when the mart has so many bars."""
     async with asyncio.timeout(PATIENCE_S):
         while await asyncio.to_thread(world.counted) < count:  # noqa: ASYNC110  it is outside
+            await asyncio.sleep(0.1)
+
+
+async def until_nothing_is_missed(world: World) -> None:
+    """Return when the publisher of the trades may be killed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await asyncio.to_thread(world.misses_nothing):  # noqa: ASYNC110  it is outside
             await asyncio.sleep(0.1)
 
 
@@ -224,14 +252,20 @@ async def test_killed_at_random_the_bars_are_those_of_one_go(
         running = [tasks.create_task(one.run(), name=str(one)) for one in kept]
         for together in victims:  # though all is written by then, on a slow machine
             await until(world, min(count, world.counted() + chance.randrange(1, 30)))
+            if publisher in together:
+                await until_nothing_is_missed(world)
             for victim in together:
                 await victim.kill()
         await until(world, min(count, world.counted() + 1))
+        await until_nothing_is_missed(world)
         publisher.arguments += ("--speed", "max")
         await publisher.kill()  # what it sent to nobody is sent again
         publisher.is_to_end = True
         await running[-1]
-        await until(world, count)
+        try:
+            await until(world, count)
+        except TimeoutError:
+            pytest.fail(f"{world.counted()} of {count} bars\n{make_bars.log}\n{bar.log}")
         for one in (make_bars, bar):
             await one.stop()
     assert [one.kills for one in kept] == [4, 4, 4]
