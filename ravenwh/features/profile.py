@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from reprlib import repr as shown
 from typing import Any, ClassVar
@@ -46,7 +47,7 @@ def _number(default: float, least: float, most: float, *, whole: bool = False) -
 
 
 @attrs.frozen(kw_only=True)
-class Profile:
+class Profile(ABC):
     """How bars of one kind are made. Its name in ``dim__interval`` begins with ``PREFIX``."""
 
     PREFIX: ClassVar[str]
@@ -57,9 +58,9 @@ class Profile:
         return MEMORY * (self.averaged_over + 1)
 
     @property
+    @abstractmethod
     def averaged_over(self) -> int:
         """Bars over which what is expected is averaged."""
-        raise NotImplementedError
 
     @property
     def parameters(self) -> dict[str, float | int | str]:
