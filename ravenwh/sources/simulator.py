@@ -211,13 +211,11 @@ class SimulatedMarket:
 
 
 @attrs.frozen(kw_only=True)
-class SimulatedKlines:
-    """A range of a market's klines, to be sent as a file would be."""
+class _Simulated:
+    """A range of a market, to be sent as a file would be."""
 
     market: SimulatedMarket
-    interval: str
     span: TimeRange
-    noun: str = "synthetic klines"
     origin: str = "the simulator"
 
     @property
@@ -229,6 +227,14 @@ class SimulatedKlines:
     def venue(self) -> str:
         """The market's."""
         return self.market.venue
+
+
+@attrs.frozen(kw_only=True)
+class SimulatedKlines(_Simulated):
+    """Its klines."""
+
+    interval: str
+    noun: str = "synthetic klines"
 
     @property
     def subjects(self) -> tuple[tuple[str, str, str]]:
@@ -245,24 +251,11 @@ class SimulatedKlines:
 
 
 @attrs.frozen(kw_only=True)
-class SimulatedTrades:
-    """A range of a market's trades, to be sent as a file would be."""
+class SimulatedTrades(_Simulated):
+    """Its trades."""
 
-    market: SimulatedMarket
-    span: TimeRange
-    noun: str = "synthetic trades"
-    origin: str = "the simulator"
     interval: None = None
-
-    @property
-    def symbol(self) -> str:
-        """The market's."""
-        return self.market.symbol
-
-    @property
-    def venue(self) -> str:
-        """The market's."""
-        return self.market.venue
+    noun: str = "synthetic trades"
 
     @property
     def subjects(self) -> tuple[tuple[str, str, str]]:
