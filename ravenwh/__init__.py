@@ -1,4 +1,4 @@
-"""A crypto market-data warehouse: klines and bars in PostgreSQL, named reads into frames.
+"""A crypto market-data warehouse: klines and bars in PostgreSQL, ticks in InfluxDB, named reads.
 
 >>> import ravenwh
 >>> with ravenwh.connect() as wh:

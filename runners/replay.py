@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ravenwh.app.replay import run_replay
 from ravenwh.cli.moments import moment
 from ravenwh.cli.terminal import run_until_stopped, started
+from ravenwh.domain.errors import Refused
 from ravenwh.domain.series import TimeRange
 from ravenwh.sources.report import Report
 from ravenwh.sources.request import Request
@@ -114,14 +115,16 @@ def main(
     Exit codes: 0 all sent; 1 bad rows, a file refused, no such ticks, no subscriber, or stopped
     before the end; 2 wrong usage or settings.
     """
-    if [bool(files), bool(simulate), from_influx].count(True) != 1:
-        raise click.UsageError("give files, --simulate or --from-influx, and one of them only")
-    if measurements and not from_influx:
-        raise click.UsageError("--measurement is of --from-influx")
-    if from_influx and (how["kinds"] or how["interval"]):
-        raise click.UsageError("--kind and --interval are of files; give --measurement")
-    if simulate and (start is None or end is None):
-        raise click.UsageError("--simulate needs --from and --to")
+    check(
+        files=files,
+        simulate=simulate,
+        from_influx=from_influx,
+        measurements=measurements,
+        start=start,
+        end=end,
+        **how,
+    )
+    how["kinds"] = tuple(dict.fromkeys(how["kinds"]))
     symbols = tuple(name.strip() for name in (simulate or "").split(",") if name.strip())
     settings = started(config, write=say)
     report: Report | None = None
@@ -151,6 +154,33 @@ def main(
     for line in report.lines():
         click.echo(line)
     sys.exit(report.exit_code)
+
+
+def check(
+    *,
+    files: tuple[Path, ...],
+    simulate: str | None,
+    from_influx: bool,
+    measurements: tuple[str, ...],
+    kinds: tuple[str, ...],
+    interval: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    **_: object,
+) -> None:
+    """Refuse options that do not go together. Raises UsageError."""
+    if [bool(files), bool(simulate), from_influx].count(True) != 1:
+        raise click.UsageError("give files, --simulate or --from-influx, and one of them only")
+    if measurements and not from_influx:
+        raise click.UsageError("--measurement is of --from-influx")
+    if from_influx and (kinds or interval):
+        raise click.UsageError("--kind and --interval are of files; give --measurement")
+    if simulate and (start is None or end is None):
+        raise click.UsageError("--simulate needs --from and --to")
+    try:
+        _span(start, end)
+    except Refused as error:
+        raise click.UsageError(f"--from and --to: {error}") from None
 
 
 def say(text: str) -> None:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ravenwh.domain.messages import Candle, Trade
+from ravenwh.domain.ohlc import PRICES
 from ravenwh.domain.register import Register
 from ravenwh.domain.series import Series, to_ns
 from ravenwh.features import Bar, Profile, bars_of
@@ -35,7 +36,6 @@ __all__ = [
 HOURS = VIEWS["kline_1h"].table
 HOUR_NS = 3600 * 10**9
 
-PRICES = ("open", "high", "low", "close")
 SUMS = ("volume", "quote_volume", "trade_count", "taker_buy_volume", "taker_buy_quote_volume")
 TICKS = ("buy_ticks", "sell_ticks", "total_ticks", "after_gap")
 MEASURES = {"vpin": ("vpin", "buy_volume", "sell_volume")}
@@ -44,7 +44,7 @@ Row = Mapping[str, Any]
 Rows = Mapping[tuple[object, ...], Row]
 """Values by column, by key."""
 
-Market = tuple[str, str, str]
+Names = tuple[str, str, str]
 """Coin, quote, exchange."""
 
 
@@ -77,7 +77,7 @@ class Sent:
     """What is sent: klines by series and open_time, trades in their order."""
 
     klines: dict[Series, dict[int, Candle]] = attrs.field(factory=lambda: defaultdict(dict))
-    trades: dict[Market, list[Trade]] = attrs.field(factory=lambda: defaultdict(list))
+    trades: dict[Names, list[Trade]] = attrs.field(factory=lambda: defaultdict(list))
 
     def note(self, register: Register, messages: Iterable[Candle | Trade]) -> None:
         """These too."""

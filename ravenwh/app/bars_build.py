@@ -43,7 +43,7 @@ class BuildRequest:
     """Which bars to build, of which trades.
 
     ``profile`` is one of the settings. Without ``paths`` the trades are those of InfluxDB, and
-    ``symbol`` is needed: the venue's own, or a pair as ``BTC/USDT``. Of files ``symbol`` and
+    ``symbol`` is needed: the venue's own, or COIN/QUOTE as ``BTC/USDT``. Of files ``symbol`` and
     ``kind`` say what the names do not. ``start`` and ``end`` leave out what is before and from
     then on.
     """
@@ -180,8 +180,8 @@ def _opened(
         return symbol, _of_files(files, request, on_bad), files.rows
     ticks = stack.enter_context(ticks_of(settings))
     ticks.symbols("trades", request.venue, symbol)
-    chunks = ticks.chunks("trades", symbol, request.venue, request.start, request.end)
-    return symbol, ([one for one in part if isinstance(one, Trade)] for part in chunks), None
+    parts = ticks.parts("trades", symbol, request.venue, request.start, request.end)
+    return symbol, ([one for one in part if isinstance(one, Trade)] for part in parts), None
 
 
 def _of_files(files: TradeFiles, request: BuildRequest, on_bad: OnBad) -> Iterator[Sequence[Trade]]:

@@ -36,6 +36,7 @@ class BucketWatch:
 
     settings: Settings
     trouble: str | None = attrs.field(default="starting: InfluxDB is looked for", init=False)
+    _is_told: bool = attrs.field(default=False, init=False)
 
     async def keep_looking(self) -> None:
         """Until cancelled."""
@@ -45,9 +46,7 @@ class BucketWatch:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     def _tell(self, found: Finding) -> None:
-        if not found.fatal:
-            self.trouble = None
-            return
-        if self.trouble is None:
+        if found.fatal and not self._is_told:
             logger.bind(reason=found.found).warning("SINK_UNAVAILABLE")
-        self.trouble = f"{found.found}; {found.remedy}"
+        self._is_told = found.fatal
+        self.trouble = f"{found.found}; {found.remedy}" if found.fatal else None

@@ -162,7 +162,7 @@ class Collecting:
         await self._publishers.keep_told()
 
     async def start(self, wanted: Collection) -> Changed:
-        """Subscribe, ask the publisher, and remember it; a pair is its symbol at the venue."""
+        """Subscribe, ask the publisher, and remember it; COIN/QUOTE is its symbol there."""
         self._require(wanted)
         wanted = self._as_the_venue_writes(wanted)
         feed, topics = self._place(wanted)
@@ -182,7 +182,7 @@ class Collecting:
         return Changed(changed=is_new, note=note)
 
     async def stop(self, unwanted: Collection) -> Changed:
-        """Unsubscribe, ask the publisher, and remember it; a pair is its symbol at the venue."""
+        """Unsubscribe, ask the publisher, and remember it; COIN/QUOTE is its symbol there."""
         self._require(unwanted)
         unwanted = self._as_the_venue_writes(unwanted)
         everything = Collection(unwanted.venue, unwanted.data_type, EVERYTHING)

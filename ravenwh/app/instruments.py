@@ -69,7 +69,7 @@ def wanted_symbols(
 ) -> dict[str, tuple[str, ...] | None]:
     """The symbols of a section a venue; None where all of a venue are wanted.
 
-    Raises UnknownSymbol for a pair that a venue has no symbol for, and SettingsError.
+    Raises UnknownSymbol for a COIN/QUOTE that a venue has no symbol for, and SettingsError.
     """
     venues = wanted_venues(settings, what)
     symbols = getattr(settings, what).symbols or settings.binance_klines.symbols
@@ -79,9 +79,9 @@ def wanted_symbols(
 
 
 def symbol_of(venue: str, name: str, register: Register) -> str:
-    """The venue's symbol of a pair (``BTC/USDT``); a symbol is itself.
+    """The venue's symbol of COIN/QUOTE (``BTC/USDT``); a symbol is itself.
 
-    Raises UnknownSymbol for a pair that the venue has no symbol for.
+    Raises UnknownSymbol where the venue has no symbol for.
     """
     coin, slash, quote = name.partition("/")
     return register.symbol_for(venue, coin, quote) if slash else name

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from ravenwh.app.database import database_of
-from ravenwh.app.influx import ticks_of
 from ravenwh.config import load
-from ravenwh.domain.frames import Frames
-from ravenwh.staging.reading import Ticks
 from ravenwh.warehouse.read import Warehouse
+
+if TYPE_CHECKING:
+    from ravenwh.domain.frames import Frames
+    from ravenwh.staging.reading import Ticks
 
 __all__ = ["connect"]
 
@@ -41,10 +42,12 @@ def connect(config: str | Path | None = None) -> Warehouse:
 
         @functools.cache
         def known() -> Ticks:
+            from ravenwh.app.influx import ticks_of  # who reads no ticks needs no InfluxDB
+
             return until_closed.enter_context(ticks_of(settings))
 
         def ticks(*asked: Any, **terms: Any) -> Frames:
-            return known().read(*asked, **terms)  # who reads no ticks needs no InfluxDB
+            return known().read(*asked, **terms)
 
         return Warehouse(
             uri, schema=settings.timescale.schema, ticks=ticks, on_close=stack.pop_all().close

@@ -166,7 +166,8 @@ class _Prepared(Generic[MessageT]):
             await answer_of(self.context.engine)
         except Unavailable as error:
             if self.waiting_for is None:
-                logger.bind(reason=str(error)).warning("SINK_UNAVAILABLE")
+                level = "ERROR" if error.needs_person else "WARNING"
+                logger.bind(reason=str(error)).log(level, "SINK_UNAVAILABLE")
             self.waiting_for = f"the database is away: {error}"
             await self.context.database.revive()
         else:

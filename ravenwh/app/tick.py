@@ -14,6 +14,7 @@ from ravenwh.app.bucket import BucketWatch
 from ravenwh.app.collecting import feed_of
 from ravenwh.app.export_watch import ExportWatch
 from ravenwh.app.gaps import mart_gaps
+from ravenwh.app.influx import require_token
 from ravenwh.app.instruments import any_symbols, is_taken, register_of, symbol_of
 from ravenwh.app.wires import decoder_of
 from ravenwh.app.work import Parts, Work, run_work
@@ -47,13 +48,7 @@ async def run_tick(settings: Settings, stop: asyncio.Event) -> Counts:
     Raises SettingsError where the settings have no token, or no feed for what starts by itself,
     and as :func:`~ravenwh.app.work.run_work` does.
     """
-    if not settings.influx.is_configured:
-        raise SettingsError(
-            [
-                "influx.token: found nothing; allowed: a token that may write to the bucket, here "
-                "or in the file that influx.token_file names"
-            ]
-        )
+    require_token(settings, "write to")
     work = Work[Message](
         service="tick",
         data_types=DATA_TYPES,
@@ -100,7 +95,7 @@ def tick_collections(settings: Settings) -> frozenset[Collection]:
     """What is collected from the start: the streams that start by themselves, and the settings'.
 
     Raises SettingsError, with a line for each that no feed is named for, and UnknownSymbol for a
-    pair that a venue has no symbol for.
+    COIN/QUOTE that a venue has no symbol for.
     """
     register = register_of(settings)
     named = {Collection(*text.split(":")) for text in settings.ticks.collect}

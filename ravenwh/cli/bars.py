@@ -39,7 +39,7 @@ def command() -> None:
 @click.option("--venue", required=True, help="Venue and market, as BINANCE_FUTURES.")
 @click.option("--from-files", is_flag=True, help="Make them of the trades in the files.")
 @click.option("--from-influx", is_flag=True, help="Make them of the trades in InfluxDB.")
-@click.option("--symbol", help="The venue's symbol, or a pair; else the files' names say.")
+@click.option("--symbol", help="The venue's symbol, or COIN/QUOTE; else the files' names say.")
 @click.option(
     "--kind", type=click.Choice(["trades", "aggTrades"]), help="What the files hold; as --symbol."
 )

@@ -14,11 +14,10 @@ from ravenwh.app.demo import prepared
 from ravenwh.cli.terminal import run_until_stopped
 from ravenwh.cli.up import say
 from ravenwh.domain.frames import Frames
+from ravenwh.domain.ohlc import PRICES
 from ravenwh.warehouse.read import Warehouse
 
 __all__ = ["command"]
-
-PRICES = ("open", "high", "low", "close")
 
 
 @click.command(epilog="Example: ravenwh demo --data downloads/klines/BTCUSDT")

@@ -10,6 +10,7 @@ import click
 
 from ravenwh.app.export import Exported, export_ticks
 from ravenwh.config import load
+from ravenwh.sources.report import counted
 
 __all__ = ["command"]
 
@@ -68,8 +69,3 @@ def command(
         f"exported {sum(done.points for done in files):,} points in {counted(len(files), 'file')}"
         + (f"; {counted(empty, 'day')} of a measurement had none" if empty else "")
     )
-
-
-def counted(count: int, what: str) -> str:
-    """How many."""
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ravenwh.app.refresh import Refreshed, refresh
 from ravenwh.cli.moments import moment
 from ravenwh.config import load
+from ravenwh.sources.report import counted
 from ravenwh.timescale.spans import Span
 
 __all__ = ["command"]
@@ -85,8 +86,3 @@ def lines(done: Refreshed, *, due: bool) -> list[str]:
 def shown(span: Span) -> str:
     """A time as people write it, in UTC."""
     return f"{span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M}"
-
-
-def counted(count: int, what: str) -> str:
-    """How many."""
-    return f"{count} {what}{'' if count == 1 else 's'}"

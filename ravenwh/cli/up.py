@@ -14,8 +14,6 @@ from ravenwh.app.children import Children
 from ravenwh.app.up import Up, run_up
 from ravenwh.cli.moments import moment
 from ravenwh.cli.terminal import run_until_stopped, started
-from ravenwh.domain.errors import Refused
-from ravenwh.domain.series import TimeRange
 
 __all__ = ["command"]
 
@@ -75,7 +73,7 @@ def command(
         *further,
     ]
     if replay:
-        check(replay, start, end)
+        check(replay, is_given=bool(data or simulate))
     if not (data or simulate) and (once or replay):
         raise click.UsageError("nothing is to be published: give --data or --simulate too")
     up = Up(settings=started(config), config=config, replay=replay, once=once)
@@ -87,25 +85,20 @@ def command(
     sys.exit(run_until_stopped(run, at_once=children.kill))
 
 
-def check(replay: list[str], start: datetime | None, end: datetime | None) -> None:
-    """Refuse, before anything is started, what runners.replay would refuse when all of it runs.
+def check(replay: list[str], *, is_given: bool) -> None:
+    """Refuse, before anything is started, options that runners.replay would refuse.
 
     It is a program that stands on this library, so it is known by its name only, as it is to what
-    starts it.
+    starts it. ``is_given`` says whether there is anything to send.
     """
+    program = import_module("runners.replay")
     try:
-        options = import_module("runners.replay").main.make_context(None, [*replay]).params
+        options = program.main.make_context(None, [*replay]).params
+        if is_given:
+            program.check(**options)
     except click.UsageError as error:
         error.ctx = None  # the usage to be shown is ours
         raise
-    for source, name in (("files", "--data"), ("simulate", "--simulate")):
-        if options[source] and options["from_influx"]:
-            raise click.UsageError(f"give {name} or --from-influx, and not both")
-    if start is not None and end is not None:
-        try:
-            TimeRange(start=start, end=end)
-        except Refused as error:
-            raise click.UsageError(f"--from and --to: {error}") from None
 
 
 def say(name: str, line: str) -> None:

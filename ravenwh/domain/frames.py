@@ -61,12 +61,12 @@ def told_in(table: pyarrow.Table, **told: object) -> pyarrow.Table:
     return table.replace_schema_metadata({name: json.dumps(value) for name, value in told.items()})
 
 
-def need(module: str) -> Any:
-    """The module, which reading needs. Raises Refused where it is not installed."""
+def need(module: str, *, what: str = "reading", extra: str = "frames") -> Any:
+    """The module, which ``what`` needs. Raises Refused where it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise Refused(
-            f"reading needs {error.name}, which is not installed: "
-            "python -m pip install 'ravenwh[frames]'"
+            f"{what} needs {error.name}, which is not installed: "
+            f"python -m pip install 'ravenwh[{extra}]'"
         ) from error

@@ -1,8 +1,10 @@
-"""What four prices must be to each other."""
+"""The four prices of a kline or bar, and what they must be to each other."""
 
 from __future__ import annotations
 
-__all__ = ["ohlc_problem"]
+__all__ = ["PRICES", "ohlc_problem"]
+
+PRICES = ("open", "high", "low", "close")
 
 
 def ohlc_problem(open_: float, high: float, low: float, close: float) -> str | None:

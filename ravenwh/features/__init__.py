@@ -7,6 +7,8 @@ Owns the four kinds of bars and the state of their making. Offers
   profile from one stream of trades, one by one with ``push``, many at a time with ``take``, or from
   arrays with ``extend``; all give the same bars, bit for bit, at any split. A chain can be saved at
   any trade and goes on from there;
+- :mod:`~ravenwh.features.maker`: a chain for each profile of a symbol, behind one look at which
+  trades count;
 - :mod:`~ravenwh.features.batch`: the bars of trades that are in memory, all at once;
 - :mod:`~ravenwh.features.candle`: a bar as a message of the wire.
 

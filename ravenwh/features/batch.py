@@ -13,5 +13,9 @@ __all__ = ["bars_of"]
 
 
 def bars_of(profile: Profile, trades: Sequence[Trade]) -> list[Bar]:
-    """The bars of a chain that begins with the first of these trades, by :meth:`Chain.take`."""
+    """The bars of a chain that begins with the first of these trades, in their order.
+
+    Times are nanoseconds since 1970, volumes those of the trades. What does not count is passed
+    over, as :meth:`Chain.take` does; the bar that has not ended is left out.
+    """
     return Chain(profile).take(trades)

@@ -129,7 +129,10 @@ class Chain:
         return None
 
     def take(self, trades: Sequence[Trade]) -> list[Bar]:
-        """Take trades in their order, many at a time; the bars that they end."""
+        """Take trades in their order, many at a time; the bars that they end, in theirs.
+
+        Times are nanoseconds since 1970; what is passed over is in ``counts``.
+        """
         count = len(trades)
         return self.extend(
             np.fromiter((one.event_time for one in trades), np.int64, count),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ravenwh.domain.errors import Refused
-from ravenwh.domain.frames import Frames
+from ravenwh.domain.frames import Frames, need
+from ravenwh.domain.ohlc import PRICES
 
 if TYPE_CHECKING:
     import pandas
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["chart"]
 
-PRICES = ("open", "high", "low", "close")
 TOLD = (*PRICES, "volume", "trade_count", "total_ticks", "theta", "vpin")
 """What is told of the row that one points at."""
 
@@ -41,7 +40,10 @@ def chart(frames: Frames) -> plotly.graph_objects.Figure:
             f"a chart is of a read, and found {type(frames).__name__}: give the read itself, "
             "without .pandas(), .polars() or .arrow()"
         )
-    graphs, subplots = _need("plotly.graph_objects"), _need("plotly.subplots")
+    graphs, subplots = (
+        need(f"plotly.{name}", what="a chart", extra="charts")
+        for name in ("graph_objects", "subplots")
+    )
     frame = frames.pandas()
     if not {*PRICES, "volume"} <= set(frame.columns):
         raise Refused(f"{frames.of}: these rows have no prices; a chart is of klines or bars")
@@ -146,7 +148,7 @@ def _below(graphs: Any, frame: pandas.DataFrame, name: str) -> Any:
 def _bought(frame: pandas.DataFrame) -> pandas.Series[Any]:
     """Of which bars more was bought. The theta of runs has no sign: it is the larger count."""
     theta, buys, sells = frame["theta"], frame["buy_ticks"], frame["sell_ticks"]
-    is_run = (theta == frame[["buy_ticks", "sell_ticks"]].max(axis=1)).all()
+    is_run = (frame.attrs.get("parameters") or {}).get("kind") == "trb"
     return buys >= sells if is_run else theta > 0
 
 
@@ -164,13 +166,3 @@ def _title(frames: Frames, frame: pandas.DataFrame) -> str:
     parameters = frame.attrs.get("parameters") or {}
     made = (f"{name} {value:g}" for name, value in parameters.items() if name != "kind")
     return ", ".join((frames.of, *made))
-
-
-def _need(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise Refused(
-            f"a chart needs {error.name}, which is not installed: "
-            "python -m pip install 'ravenwh[charts]'"
-        ) from error

@@ -1,4 +1,4 @@
-"""Where a replay takes its messages from: Binance Vision files, or a simulated market.
+"""Messages that come from no feed: Binance Vision files, and a simulated market.
 
 Owns the reading of recorded files and the pace at which they are sent; knows no socket. Offers
 

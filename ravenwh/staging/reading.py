@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Collection, Generator
+from collections.abc import Collection, Generator
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from itertools import islice
@@ -31,7 +30,7 @@ __all__ = ["Ticks"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-CHUNKS_OF_A_TABLE = 25
+PARTS_OF_A_TABLE = 25
 
 
 @attrs.frozen(kw_only=True)
@@ -78,34 +77,7 @@ class Ticks:
         named = " ".join((measurement, *filter(None, (symbol, exchange))))
         return Frames(of=named, index="event_time", run=run)
 
-    async def messages(
-        self,
-        measurement: str,
-        symbol: str | None = None,
-        exchange: str | None = None,
-        start: When = None,
-        end: When = None,
-    ) -> AsyncGenerator[Message]:
-        """The same points as the messages that they were, in order.
-
-        They are asked for in a thread, as :meth:`chunks` gives them.
-        """
-        chunks = self.chunks(measurement, symbol, exchange, start, end)
-        asked = None
-        try:
-            while True:
-                asked = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
-                chunk = await asyncio.shield(asked)
-                if chunk is None:
-                    break
-                for message in chunk:
-                    yield message
-        finally:
-            if asked is not None:
-                await asyncio.wait([asked])  # a generator at work cannot be closed
-            chunks.close()
-
-    def chunks(
+    def parts(
         self,
         measurement: str,
         symbol: str | None = None,
@@ -113,7 +85,7 @@ class Ticks:
         start: When = None,
         end: When = None,
     ) -> Generator[list[Message]]:
-        """The same, some thousand at a time. Blocks.
+        """The points as the messages that they were, in order, some thousand at a time. Blocks.
 
         Points that somebody else has written, and that are no message, are passed over and counted
         in the log.
@@ -123,8 +95,8 @@ class Ticks:
         span = _span(start, end)
         selection = Selection(measurement=of, symbols=symbols, exchange=exchange, span=span)
         passed_over = 0
-        for chunk in self._rows(selection):
-            found = [message_of(of, row) for row in chunk]
+        for part in self._rows(selection):
+            found = [message_of(of, row) for row in part]
             messages = [message for message in found if message is not None]
             passed_over += len(found) - len(messages)
             yield messages
@@ -137,8 +109,8 @@ class Ticks:
         They have the columns of :meth:`read`, and there is none for no points.
         """
         selection = Selection(measurement=_measurement(measurement), span=_span(start, end))
-        chunks = self._rows(selection)
-        while (table := table_of(selection, islice(chunks, CHUNKS_OF_A_TABLE))).num_rows:
+        parts = self._rows(selection)
+        while (table := table_of(selection, islice(parts, PARTS_OF_A_TABLE))).num_rows:
             yield table
 
     def points_by_day(

@@ -74,7 +74,7 @@ class TickTrack:
 
     def messages(self, on_bad: object) -> Iterator[Message]:
         """The messages that they were; what somebody else has written is passed over."""
-        for chunk in self.ticks.chunks(
+        for part in self.ticks.parts(
             self.measurement, self.wanted, self.venue, self.start, self.end
         ):
-            yield from chunk
+            yield from part

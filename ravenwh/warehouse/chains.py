@@ -91,7 +91,7 @@ async def replace_bars(engine: AsyncEngine, register: Register, chain: MadeChain
         async with engine.connect() as connection, connection.begin():
             for statement in SESSION:
                 await connection.execute(statement)
-            await lock(engine, connection, fact.table, NO_OTHER_WRITER)
+            await lock(connection, fact.table, NO_OTHER_WRITER)
             await lift_limit(connection)
             ids = await _ids(connection, instrument, interval_of(sample))
             series = SeriesRows.of(fact.table, ids)

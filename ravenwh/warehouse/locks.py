@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ravenwh.schema import HOME_SCHEMA
 
@@ -16,11 +16,10 @@ NO_OTHER_WRITER = "SHARE ROW EXCLUSIVE"
 """Waits for those who write, and has others wait; readers go on."""
 
 
-async def lock(
-    engine: AsyncEngine, connection: AsyncConnection, table: sa.Table, mode: str
-) -> None:
-    """Take the lock on a table; ``engine`` knows which schema it is in."""
-    schemas = engine.get_execution_options().get("schema_translate_map") or {}
+async def lock(connection: AsyncConnection, table: sa.Table, mode: str) -> None:
+    """Take the lock on a table, in the schema that the connection's engine has it in."""
+    options = await connection.run_sync(sa.Connection.get_execution_options)
+    schemas = options.get("schema_translate_map") or {}
     quoted = connection.dialect.identifier_preparer
     schema = quoted.quote(schemas.get(table.schema) or HOME_SCHEMA)
     await connection.execute(

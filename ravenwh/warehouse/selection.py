@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from ravenwh.domain.ohlc import PRICES
 from ravenwh.schema import DIMENSIONS
 
 __all__ = ["Selection"]
 
-PRICES = ("open", "high", "low", "close")
 PROVENANCE = ("event_time", "source", "ingested_at", "revised_at")
 
 

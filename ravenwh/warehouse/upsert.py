@@ -40,6 +40,7 @@ class Upsert:
     keys: tuple[str, ...]
     values: tuple[str, ...]
     statement: sa.Select[int, int]
+    overrides: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -60,14 +61,20 @@ class Upsert:
             if column.name not in keys and column.name not in PROVENANCE
         )
         written = _written(table, keys, values, (), overrides=overrides)
-        return cls(table=table, keys=keys, values=values, statement=counted(written))
+        return cls(
+            table=table,
+            keys=keys,
+            values=values,
+            statement=counted(written),
+            overrides=overrides,
+        )
 
     def written(self, *also: str) -> sa.CTE:
         """The upsert as part of a larger statement, which holds :func:`counted` of it.
 
         Its rows are those that were written: ``inserted``, ``revised``, and other columns.
         """
-        return _written(self.table, self.keys, self.values, also)
+        return _written(self.table, self.keys, self.values, also, overrides=self.overrides)
 
 
 def counted(written: sa.CTE) -> sa.Select[int, int]:

@@ -281,7 +281,7 @@ class FactSink(Generic[MessageT]):
         self, connection: AsyncConnection, foreign: Foreign, batch: FactBatch
     ) -> None:
         """Reject rows of other chains; none is built until the transaction ends."""
-        await lock(self.engine, connection, self.upsert.table, WRITE)
+        await lock(connection, self.upsert.table, WRITE)
         closes = self.upsert.values.index("close_time") + len(self.upsert.keys) - len(DIMENSIONS)
         bars = [(ids, (*key, values[closes])) for (ids, *key), values in batch.rows.items()]
         places = await foreign.places(connection, bars)

@@ -371,7 +371,7 @@ async def test_every_recorded_trade_is_one_point_whatever_happens(
                 await kill(runner)
     assert influx.count() == COUNT
     with closing(influx.server()) as server:
-        read = [m async for m in Ticks(server=server).messages("trades")]
+        read = [m for part in Ticks(server=server).parts("trades") for m in part]
     assert checksum(read) == checksum(archived)
 
 

@@ -347,11 +347,12 @@ async def test_a_second_signal_ends_all_at_once(world: Programs, mart_url: str) 
         (("--bogus",), "No such option"),
         (("--data", ".", "--venu", "BINANCE_FUTURES"), "No such option"),
         (("--data", ".", "--speed", "fast"), "found 'fast', allowed are max"),
-        (("--data", ".", "--from-influx"), "give --data or --from-influx, and not both"),
+        (("--data", ".", "--from-influx"), "one of them only"),
         (
             ("--from", "2024-01-01", "--to", "2024-01-02", "--simulate", "X", "--from-influx"),
-            "give --simulate or --from-influx, and not both",
+            "one of them only",
         ),
+        (("--data", ".", "--measurement", "trades"), "--measurement is of --from-influx"),
         (("--data", ".", "--from", "2024-01-02", "--to", "2024-01-01"), "lies before the start"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from loguru import logger
 
+from ravenwh.app.bucket import BucketWatch
 from ravenwh.app.collecting import tell_guessed
 from ravenwh.app.doctor import examine
 from ravenwh.app.gaps import mart_gaps
@@ -185,6 +187,23 @@ def missing(influx: InfluxBucket) -> Iterator[InfluxBucket]:
         influx, settings=attrs.evolve(influx.settings, bucket=name, retention_days=3)
     )
     influx.influxd.query(f"DROP DATABASE {name}")
+
+
+async def test_a_bucket_that_is_away_from_the_start_is_told(lines: list[str]) -> None:
+    with closing(free_ports()) as free:
+        url = f"http://127.0.0.1:{next(free)}"
+    watch = BucketWatch(settings=Settings(influx={"url": url, "token": "a-token"}))  # type: ignore[arg-type]
+    looking = asyncio.create_task(watch.keep_looking())
+    async with asyncio.timeout(20):
+        while (watch.trouble or "").startswith("starting"):  # noqa: ASYNC110  a thread looks
+            await asyncio.sleep(0.01)
+    looking.cancel()
+    await asyncio.wait([looking])
+    (line,) = lines
+    assert line.startswith("SINK_UNAVAILABLE")
+    assert url in line
+    assert watch.trouble is not None
+    assert url in watch.trouble
 
 
 async def test_init_makes_the_bucket_and_doctor_looks_at_it(

@@ -137,7 +137,8 @@ async def test_trades_of_a_simulated_market(
     tmp_path: Path, endpoint: str, subscriber: zmq.asyncio.Socket
 ) -> None:
     span = ("--from", "2024-01-01", "--to", "2024-01-01T00:01")
-    options = ("--simulate", "BTCUSDT", "--kind", "trades", *span)
+    kind = ("--kind", "trades")
+    options = ("--simulate", "BTCUSDT", *kind, *kind, *span)  # once each, however often it is said
     async with replaying(*options, "--endpoint", endpoint, cwd=tmp_path) as process:
         messages = await received(subscriber, 75)
         code, out, err = await end_of(process)

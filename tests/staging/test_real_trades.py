@@ -56,7 +56,7 @@ async def test_every_trade_is_one_point(
     assert influx.count() == COUNT
     with closing(influx.server()) as server:
         ticks = Ticks(server=server)
-        read = [m async for m in ticks.messages("trades")]
+        read = [m for part in ticks.parts("trades") for m in part]
         assert checksum(read) == checksum(archived)
         spot = ticks.read("trades", "BTCUSDT", "BINANCE_SPOT").arrow()
     times = [trade.event_time for trade in archived if trade.venue == "BINANCE_SPOT"]

@@ -101,7 +101,7 @@ def unsigned(message: Message) -> Message:
 async def everything(bucket: InfluxBucket) -> list[Message]:
     server = bucket.server()
     ticks = Ticks(server=server)
-    found = [m for name in MEASUREMENTS async for m in ticks.messages(name)]
+    found = [m for name in MEASUREMENTS for part in ticks.parts(name) for m in part]
     server.close()
     return found
 
@@ -181,7 +181,7 @@ async def test_random_doubles_keep_every_digit(influx: InfluxBucket) -> None:
     server = influx.server()
     result = await TickSink(server=server).write(batch)
     assert result.written == len(batch)
-    read = [m async for m in Ticks(server=server).messages("price_index")]
+    read = [m for part in Ticks(server=server).parts("price_index") for m in part]
     server.close()
     assert read == batch
 
@@ -213,7 +213,7 @@ async def test_a_thousand_trades_of_a_millisecond_are_a_thousand_points(
     for start in range(0, len(trades), 300):
         await sink.write(trades[start : start + 300])
     assert influx.count() == 1000
-    read = [m async for m in Ticks(server=server).messages("trades")]
+    read = [m for part in Ticks(server=server).parts("trades") for m in part]
     server.close()
     assert canonical(read) == canonical(list(map(as_read, trades)))
 

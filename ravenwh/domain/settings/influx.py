@@ -76,5 +76,5 @@ class Influx(Section):
 
     @property
     def is_configured(self) -> bool:
-        """Whether ticks are to be written: there is a token."""
+        """Whether InfluxDB is used: there is a token."""
         return self.token is not None
