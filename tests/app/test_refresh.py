@@ -121,30 +121,32 @@ def native_url(native_timescale: EngineDatabase) -> str:
     return native_timescale.url
 
 
-async def mart_on(url: str, **timescale: Any) -> Mart:
+@contextlib.asynccontextmanager
+async def mart_on(url: str, **timescale: Any) -> AsyncIterator[Mart]:
     libpq_url = url.replace("+asyncpg", "")
     settings = settings_for(url, timescale={"url": url} | timescale)
     engine = make_engine(url)
     sink = kline_sink(engine, Register())
     sink.notes = await notes_of(settings, engine, sink.upsert)
     assert sink.notes is not None
-    return Mart(settings=settings, engine=engine, sink=sink, libpq_url=libpq_url)
+    try:
+        yield Mart(settings=settings, engine=engine, sink=sink, libpq_url=libpq_url)
+    finally:
+        await engine.dispose()
 
 
 @pytest.fixture
 async def mart(community_url: str) -> AsyncIterator[Mart]:
     """On each engine with TimescaleDB."""
-    found = await mart_on(community_url)
-    yield found
-    await found.engine.dispose()
+    async with mart_on(community_url) as found:
+        yield found
 
 
 @pytest.fixture
 async def native(native_url: str) -> AsyncIterator[Mart]:
     """On a native one."""
-    found = await mart_on(native_url)
-    yield found
-    await found.engine.dispose()
+    async with mart_on(native_url) as found:
+        yield found
 
 
 def hours(count: int, start: int = 0, symbol: str = "BTCUSDT") -> list[Candle]:
@@ -242,22 +244,22 @@ async def test_dropped_rows_stay_in_the_rollups(mart: Mart) -> None:
 async def test_a_row_that_comes_after_retention_erases_nothing(community_url: str) -> None:
     age = (datetime.now(UTC) - FIRST).days
     keep = f"{age - 20} days"  # the first three chunks are older
-    mart = await mart_on(community_url, policies={"fact__kline": {"retention": keep}})
-    await mart.sink.write(hours(40 * 24))
-    await mart.refresh(EVERYTHING)
-    before = await mart.shown()
-    job = mart.do(f"SELECT add_retention_policy('mart.fact__kline', INTERVAL '{keep}')")
-    mart.do(f"CALL run_job({job})")
-    (again,) = hours(1, start=30)
-    await mart.sink.write([late(again)])
-    assert await mart.due() == {1: 1}
-    done = await mart.refresh()
-    assert await mart.shown() == before
-    assert "agg__kline_1h" in {name for name, _ in done.left_out}
-    assert await mart.due() == {}
-    await mart.refresh(EVERYTHING)
-    assert await mart.shown() == before
-    await mart.engine.dispose()
+    keeping = {"fact__kline": {"retention": keep}}
+    async with mart_on(community_url, policies=keeping) as mart:
+        await mart.sink.write(hours(40 * 24))
+        await mart.refresh(EVERYTHING)
+        before = await mart.shown()
+        job = mart.do(f"SELECT add_retention_policy('mart.fact__kline', INTERVAL '{keep}')")
+        mart.do(f"CALL run_job({job})")
+        (again,) = hours(1, start=30)
+        await mart.sink.write([late(again)])
+        assert await mart.due() == {1: 1}
+        done = await mart.refresh()
+        assert await mart.shown() == before
+        assert "agg__kline_1h" in {name for name, _ in done.left_out}
+        assert await mart.due() == {}
+        await mart.refresh(EVERYTHING)
+        assert await mart.shown() == before
 
 
 async def test_a_row_that_comes_after_its_chunk_was_dropped_erases_nothing(mart: Mart) -> None:
@@ -487,26 +489,24 @@ async def test_rows_that_a_policy_doubled_are_made_again(native_url: str) -> Non
     # policies that look back to the first klines, as they do to those of today
     start = {"refresh_start": "4000 days"}
     after = {"columnstore_after": "5000 days"}
-    native = await mart_on(
-        native_url, policies={f"agg__kline_{code}": start | after for code in ROLLUPS}
-    )
-    (one,) = hours(1, start=10)
-    await native.sink.write(hours(72))
-    await native.refresh(EVERYTHING)
-    await native.sink.write([late(one)])
-    with logged() as events:
-        with held_up(native):
-            work = asyncio.create_task(native.refresh(EVERYTHING))
-            await until(lambda: waiting(native, 1))
-            await native.sink.write([late(one, 2)])
-            thread = policy(native)
-            await until(lambda: waiting(native, 2))
-        await work
-    thread.join()
-    assert events == ["REFRESH_REPEATED"]
-    await native.refresh(EVERYTHING)
-    assert await native.wrong() == set()
-    await native.engine.dispose()
+    policies = {f"agg__kline_{code}": start | after for code in ROLLUPS}
+    async with mart_on(native_url, policies=policies) as native:
+        (one,) = hours(1, start=10)
+        await native.sink.write(hours(72))
+        await native.refresh(EVERYTHING)
+        await native.sink.write([late(one)])
+        with logged() as events:
+            with held_up(native):
+                work = asyncio.create_task(native.refresh(EVERYTHING))
+                await until(lambda: waiting(native, 1))
+                await native.sink.write([late(one, 2)])
+                thread = policy(native)
+                await until(lambda: waiting(native, 2))
+            await work
+        thread.join()
+        assert events == ["REFRESH_REPEATED"]
+        await native.refresh(EVERYTHING)
+        assert await native.wrong() == set()
 
 
 def running(mart: Mart, stop: asyncio.Event, url: str | None = None) -> Any:

@@ -46,10 +46,9 @@ def run(folder: Path, *arguments: str, code: int = 0) -> Result:
 
 async def filled(url: str) -> Mart:
     """Thirty days of klines."""
-    mart = await mart_on(url)
-    await mart.sink.write(hours(30 * 24))
-    await mart.engine.dispose()
-    return mart
+    async with mart_on(url) as mart:
+        await mart.sink.write(hours(30 * 24))
+        return mart
 
 
 def test_what_is_due_and_a_range(tmp_path: Path, community_url: str) -> None:
@@ -113,8 +112,8 @@ async def test_a_database_without_tables_is_refused(tmp_path: Path, database: st
 
 
 async def test_it_says_who_may(tmp_path: Path, native_url: str) -> None:
-    mart = await mart_on(native_url)
-    await mart.sink.write(hours(1))
+    async with mart_on(native_url) as mart:
+        await mart.sink.write(hours(1))
     mart.do("CREATE ROLE refresher LOGIN PASSWORD 'first'")
     try:
         mart.do("GRANT USAGE ON SCHEMA mart TO refresher")
@@ -127,11 +126,9 @@ async def test_it_says_who_may(tmp_path: Path, native_url: str) -> None:
     finally:
         mart.do("DROP OWNED BY refresher")
         mart.do("DROP ROLE refresher")
-        await mart.engine.dispose()
 
 
 async def test_the_kline_runner_refreshes_by_itself(tmp_path: Path, native_url: str) -> None:
-    mart = await mart_on(native_url)
     endpoint = f"ipc://{tmp_path}/feed"
     settings = f"""
         timescale.refresh_due_every_s = 1
@@ -140,14 +137,15 @@ async def test_the_kline_runner_refreshes_by_itself(tmp_path: Path, native_url: 
         binance_klines.interval = "1h"
     """
     klines = hours(72)
-    await kline_sink(mart.engine, Register()).write(klines)
-    mart.do("CALL refresh_continuous_aggregate('mart.agg__kline_1h', NULL, NULL)")
-    mart.do("CALL refresh_continuous_aggregate('mart.agg__kline_1d', NULL, NULL)")
-    async with programs_on(tmp_path, native_url, settings).kline_runner() as runner:
-        await publish_to(endpoint, [late(one) for one in klines[10:60:24]])
-        await until(lambda: mart.do("SELECT count(*) FROM mart.fact__kline WHERE low < 50") == 3)
-        await until(lambda: mart.do("SELECT count(*) FROM mart.ops__refresh_due") == 0)
-    assert " REFRESHED " in runner.log
-    await rollups_are_right(mart.engine)
-    assert mart.do("SELECT min(low) FROM mart.agg__kline_1w") < 50
-    await mart.engine.dispose()
+    late_lows = "SELECT count(*) FROM mart.fact__kline WHERE low < 50"
+    async with mart_on(native_url) as mart:
+        await kline_sink(mart.engine, Register()).write(klines)
+        mart.do("CALL refresh_continuous_aggregate('mart.agg__kline_1h', NULL, NULL)")
+        mart.do("CALL refresh_continuous_aggregate('mart.agg__kline_1d', NULL, NULL)")
+        async with programs_on(tmp_path, native_url, settings).kline_runner() as runner:
+            await publish_to(endpoint, [late(one) for one in klines[10:60:24]])
+            await until(lambda: mart.do(late_lows) == 3)
+            await runner.until(lambda log: " REFRESHED " in log)
+            await until(lambda: mart.do("SELECT count(*) FROM mart.ops__refresh_due") == 0)
+        await rollups_are_right(mart.engine)
+        assert mart.do("SELECT min(low) FROM mart.agg__kline_1w") < 50
