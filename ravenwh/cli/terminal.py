@@ -7,9 +7,11 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import CodeType, CoroutineType
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -84,12 +86,15 @@ def run_until_stopped(
     """Run the work until it ends, or SIGTERM or SIGINT asks it to; the exit code.
 
     The first signal sets the event, the second ends the process at once, after ``at_once``, which
-    does not wait. An error of ours is logged, and gives its exit code.
+    does not wait. An error of ours is logged, and gives its exit code; any other one is a fault of
+    the program, logged with the task that died of it and where it was, and gives 1.
     """
+    names: dict[CodeType, str] = {}
 
     async def run() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_task_factory(_remembering(names))
 
         def on_signal(number: int) -> None:
             if stop.is_set():
@@ -105,14 +110,40 @@ def run_until_stopped(
     collect_seldom()
     try:
         asyncio.run(run())
-    except RavenwhError as error:
-        return ended_by(error)
-    except BaseExceptionGroup as group:
-        ours, others = group.split(RavenwhError)
-        if others is not None or ours is None:
-            raise
-        return max(ended_by(error) for error in _leaves(ours))
+    except Exception as error:
+        return max(_told(leaf, names) for leaf in _leaves(error))
     return 0
+
+
+def _told(error: Exception, names: Mapping[CodeType, str]) -> int:
+    """Tell what the process ends by; its exit code."""
+    if isinstance(error, RavenwhError):
+        return ended_by(error)
+    named = (names.get(frame.f_code) for frame, _ in traceback.walk_tb(error.__traceback__))
+    logger.opt(exception=error).bind(
+        task=next(filter(None, named), "main"), error=type(error).__name__, reason=str(error)
+    ).error("TASK_DIED")
+    return 1
+
+
+def _remembering(names: dict[CodeType, str]) -> Callable[..., Any]:
+    """Makes tasks, and notes what a task was called that ended, by the code that it ran.
+
+    An error does not know its task, but its traceback begins with that code.
+    """
+
+    def note(task: asyncio.Task[object]) -> None:
+        if not task.cancelled() and isinstance(coroutine := task.get_coro(), CoroutineType):
+            names[coroutine.cr_code] = task.get_name()
+
+    def make(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, object], **more: Any
+    ) -> asyncio.Task[object]:
+        task = asyncio.Task(coroutine, loop=loop, **more)
+        task.add_done_callback(note)
+        return task
+
+    return make
 
 
 def ended_by(error: RavenwhError) -> int:
@@ -121,8 +152,8 @@ def ended_by(error: RavenwhError) -> int:
     return error.exit_code
 
 
-def _leaves(group: BaseExceptionGroup[RavenwhError]) -> list[RavenwhError]:
-    errors: list[RavenwhError] = []
-    for error in group.exceptions:
-        errors += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return errors
+def _leaves(error: Exception) -> list[Exception]:
+    """The errors of a group, and of the groups in it; an error that is none by itself."""
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    return [leaf for part in error.exceptions for leaf in _leaves(part)]

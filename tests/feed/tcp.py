@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Self
+
+from tests.programs import free_ports
 
 
 class Cable:
@@ -27,6 +29,8 @@ class Cable:
         """The address of this end of the way to the other."""
         host, _, port = address.removeprefix("tcp://").rpartition(":")
         self._there = (host, int(port))
+        with closing(free_ports()) as free:
+            self._port = next(free)  # none that the system gives away while the way is cut
         await self.mend()
         return f"tcp://127.0.0.1:{self._port}"
 
@@ -49,7 +53,6 @@ class Cable:
         """Let everybody connect again."""
         self._flows.set()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def __aenter__(self) -> Self:
         return self

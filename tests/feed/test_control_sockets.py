@@ -35,7 +35,7 @@ from ravenwh.feed.resending import resend_handlers
 
 pytestmark = pytest.mark.usefixtures("no_socket_left")
 
-SOON_S = 20.0
+SOON_S = 60.0
 ANY_PORT = Endpoint(address="tcp://127.0.0.1:0", mode="bind")
 BTC = Collection("DERIBIT", "PRICE_INDEX", "btc_usd")
 ETH = Collection("DERIBIT", "PRICE_INDEX", "eth_usd")

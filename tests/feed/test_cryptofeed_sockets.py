@@ -26,6 +26,7 @@ from ravenwh.feed.subscriber import Upstream, ZmqSource
 from ravenwh.ingest import Counts, Limits, Worker
 from ravenwh.journal import Store
 from ravenwh.ports import Frame, WriteResult
+from tests.cryptofeed import until_wanted
 from tests.recorded import frame_of, messages_of
 
 pytestmark = pytest.mark.usefixtures("no_socket_left")
@@ -86,14 +87,7 @@ async def connect(publisher: Raw, upstream: Upstream) -> None:
     """Connect to us, and return when what we subscribe to is known at the other end."""
     publisher.set(zmq.SNDHWM, 0)
     publisher.connect(upstream.endpoint.address)
-    wanted = {b"\x01" + topic for topic in upstream.topics}
-
-    def all_subscribed() -> bool:
-        while publisher.poll(0):
-            wanted.discard(publisher.recv())
-        return not wanted
-
-    await until(all_subscribed)
+    await until_wanted(publisher, *upstream.topics)
 
 
 async def received(folder: Path, publisher: Raw, messages: Sequence[bytes]) -> tuple[Kept, Counts]:

@@ -151,4 +151,4 @@ async def test_a_path_is_an_endpoint_too(tmp_path: Path) -> None:
         assert publisher.address == address
         feed = Upstream(feed="spot", endpoint=Endpoint(address=address), topics=(b"X",))
         with ZmqSource(upstreams=[feed]):
-            await publisher.wait_for_subscribers([b"X"], timeout_s=10)
+            await publisher.wait_for_subscribers([b"X"], timeout_s=60)

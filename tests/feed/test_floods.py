@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import statistics
 import sys
@@ -29,7 +30,7 @@ from ravenwh.feed.subscriber import Upstream, ZmqSource
 
 pytestmark = pytest.mark.usefixtures("no_socket_left")
 
-SOON_S = 30.0
+SOON_S = 60.0
 MIB = 2**20
 ANY_PORT = Endpoint(address="tcp://127.0.0.1:0", mode="bind")
 TOPIC = wire.topic("DERIBIT", "PRICE_INDEX", "btc_usd")
@@ -132,6 +133,7 @@ async def publishing(publisher: Publisher, seconds: float) -> float:
 async def test_a_flood_of_requests_leaves_the_publisher_its_time_and_others_their_turn(
     how: list[tuple[int, str]], events: list[str]
 ) -> None:
+    began = time.monotonic()
     async with published() as (publisher, address):
         quiet = await publishing(publisher, 0.5)
         before = resident()
@@ -143,12 +145,14 @@ async def test_a_flood_of_requests_leaves_the_publisher_its_time_and_others_thei
                     busy.append(await publishing(publisher, 0.3))
                     assert (await client.list_collections()).collections
         assert resident() - before < 100 * MIB  # of which 64 may be the ring of what was published
-    assert statistics.median(busy) > quiet / 8  # the flood's own processes share the machine
-    assert all(events.count(name) <= 2 * MOST for name in set(events))
+    # the flood's own processes share the machine, others may; who starves sends next to nothing
+    assert statistics.median(busy) > quiet / 40
+    windows = 1 + math.ceil((time.monotonic() - began) / WINDOW_S)
+    assert all(events.count(name) <= windows * MOST for name in set(events))
 
 
 async def test_garbage_at_a_feed_keeps_no_good_frame_out(events: list[str]) -> None:
-    rng = random.Random(4)
+    rng, began = random.Random(4), time.monotonic()
     feed = Upstream(feed="spot", endpoint=ANY_PORT, topics=(TOPIC,), max_frame_bytes=100_000)
     with ZmqSource(upstreams=[feed]) as source:
         address = source.addresses["spot"]
@@ -179,7 +183,8 @@ async def test_garbage_at_a_feed_keeps_no_good_frame_out(events: list[str]) -> N
         assert resident() - before < 50 * MIB
     assert [wire.decode(frame) for frame in frames] == [index(n) for n in range(1, 1_001)]
     assert events.count("FEED_CONNECTED") >= 1
-    assert 1 <= events.count("FEED_HANDSHAKE_FAILED") <= 2 * MOST
+    windows = 1 + math.ceil((time.monotonic() - began) / WINDOW_S)
+    assert 1 <= events.count("FEED_HANDSHAKE_FAILED") <= windows * MOST
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tests.feed.tcp import Cable
 
 pytestmark = pytest.mark.usefixtures("no_socket_left")
 
-SOON_S = 20.0
+SOON_S = 60.0
 ANY_PORT = Endpoint(address="tcp://127.0.0.1:0", mode="bind")
 TOPIC = wire.topic("DERIBIT", "PRICE_INDEX", "btc_usd")
 EACH = len(
@@ -218,7 +218,9 @@ async def test_where_nobody_answers_and_then_somebody_does() -> None:
 
 
 @asynccontextmanager
-async def liar(*replies: Callable[[dict[str, Any]], list[bytes]]) -> AsyncIterator[Resender]:
+async def liar(
+    *replies: Callable[[dict[str, Any]], list[bytes]], timeout_s: float = SOON_S
+) -> AsyncIterator[Resender]:
     """A resender whose publisher answers each request as the next of these says."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
@@ -232,7 +234,7 @@ async def liar(*replies: Callable[[dict[str, Any]], list[bytes]]) -> AsyncIterat
         loop = asyncio.get_running_loop()
         loop.add_reader(socket.fileno(), answer)
         try:
-            with client_of(f"tcp://127.0.0.1:{port}", timeout_s=1.0) as client:
+            with client_of(f"tcp://127.0.0.1:{port}", timeout_s=timeout_s) as client:
                 yield resender_of(client)
         finally:
             loop.remove_reader(socket.fileno())
@@ -282,7 +284,8 @@ async def test_a_reply_to_another_request_is_passed_over() -> None:
     def twice(request: dict[str, Any]) -> list[bytes]:
         return [said(request | {"id": "another's"}, resent(1, 1)), *pieces(1)]
 
-    async with liar(twice, lambda r: [said(r, resent(1, 2)), *pieces(1, 2)]) as resender:
+    replies = (twice, lambda r: [said(r, resent(1, 2)), *pieces(1, 2)])
+    async with liar(*replies, timeout_s=3.0) as resender:
         with pytest.raises(Unavailable, match="nobody answered"):
             await resender.resend("spot", TOPIC, 7, 1, 3)
         assert numbers(await resender.resend("spot", TOPIC, 7, 1, 3)) == [1, 2]

@@ -156,7 +156,8 @@ class Feed(Section):
         Whole(least=1024, most=268_435_456),
         default=4_194_304,
         unit="bytes",
-        help="A publisher that sends a longer frame is disconnected.",
+        help="A publisher that sends a longer frame is disconnected, and one whose message does "
+        "not end.",
     )
 
     @property
