@@ -16,30 +16,33 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-)
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import attrs
 
-from benchmarks.ticks import START, SYMBOLS, cpu, frames_of, parts, server_at, trades
+from benchmarks.ticks import (
+    TOKEN,
+    Bucket,
+    cpu,
+    frames_of,
+    influxdb,
+    parts,
+    program,
+    server_at,
+    stream,
+    told,
+    trades,
+)
 from ravenwh.cli.terminal import collect_seldom
-from ravenwh.domain.messages import Trade
 from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.publisher import Publisher
 from ravenwh.feed.subscriber import Upstream, ZmqSource
 from ravenwh.ingest import Limits
-from ravenwh.staging.identity import MILLISECOND
+from tests.chaos.fuzz import resident
 from tests.chaos.watch import frames, imbalance, page, samples
-from tests.engines.influxd import Influxd
 from tests.programs import Programs, free_ports
 from tests.servers import open_folder
 
@@ -50,21 +53,6 @@ EVERY_S = 1.0
 """How often the runner is looked at, which costs it some milliseconds each time."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 MIB = 2**20
-
-
-def stream(number: int) -> Iterator[Trade]:
-    """As ``benchmarks.ticks`` makes them, but one by one."""
-    names = [f"C{i:02}USDT" for i in range(SYMBOLS)]
-    for i in range(number):
-        yield Trade(
-            venue="BINANCE_FUTURES",
-            symbol=names[i % SYMBOLS],
-            event_time=START + i // (6 * SYMBOLS) * MILLISECOND,
-            price=61_837.5 + i % 97 / 10,
-            quantity=0.001 + i % 1013 / 1000,
-            side="buy" if i // SYMBOLS % 2 else "sell",
-            trade_id=str(3_712_345_678 + i),
-        )
 
 
 async def publish(address: str, number: int, rate: float | None) -> None:
@@ -89,17 +77,6 @@ def publisher(
     words = ["--publish", address, "--trades", str(number)]
     words += [] if rate is None else ["--rate", str(rate)]
     return program("benchmarks.tick_runner", *words)
-
-
-@contextmanager
-def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of ours, killed at the end."""
-    command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  ourselves
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 async def received(address: str, number: int) -> None:
@@ -149,36 +126,22 @@ def used(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that it has now."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@attrs.define(kw_only=True)
-class Stand:
-    """InfluxDB, the process id of the shim in front of it, and settings for a runner."""
-
-    influxd: Influxd
-    shim: int
-    url: str
-    folder: Path
-
-    def programs(self, port: int) -> tuple[Programs, str]:
-        """A runner with a journal of its own, and where it takes its feed."""
-        folder = self.folder / str(port)
-        folder.mkdir()
-        address = f"ipc://{folder}/feed"
-        programs = Programs(folder=folder).configure(
-            f"""
-            timescale.url = "postgresql://nobody@127.0.0.1:1/nothing"
-            journal.dir = "journal"
-            influx = {{ url = {json.dumps(self.url)}, token = "token", retention_days = 0 }}
-            feeds.default.endpoint = {json.dumps(address)}
-            ticks.collect = ["BINANCE_FUTURES:TRADE:*"]
-            """,
-            tick_port=port,
-        )
-        return programs, address
+def runner_on(bucket: Bucket, port: int) -> tuple[Programs, str]:
+    """A runner with a journal of its own, and where it takes its feed."""
+    folder = bucket.folder / str(port)
+    folder.mkdir()
+    address = f"ipc://{folder}/feed"
+    programs = Programs(folder=folder).configure(
+        f"""
+        timescale.url = "postgresql://nobody@127.0.0.1:1/nothing"
+        journal.dir = "journal"
+        influx = {{ url = {json.dumps(bucket.url)}, token = "{TOKEN}", retention_days = 0 }}
+        feeds.default.endpoint = {json.dumps(address)}
+        ticks.collect = ["BINANCE_FUTURES:TRADE:*"]
+        """,
+        tick_port=port,
+    )
+    return programs, address
 
 
 @asynccontextmanager
@@ -202,12 +165,12 @@ async def watched(port: int, pid: int, seen: Seen) -> AsyncIterator[None]:
 
 
 async def through(
-    stand: Stand, number: int, *, rate: float | None = None, away_s: float = 0.0
+    bucket: Bucket, number: int, *, rate: float | None = None, away_s: float = 0.0
 ) -> Seen:
     """All of them through a runner; InfluxDB is stopped for so long, from the second second on."""
     with closing(free_ports()) as free:
         port = next(free)
-    programs, address = stand.programs(port)
+    programs, address = runner_on(bucket, port)
     seen = Seen()
     async with programs.runner("tick") as runner:
         pid = runner.process.pid
@@ -216,14 +179,14 @@ async def through(
             while not frames(await scraped(port), "received"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)  # it is another process that counts
             began, cpu_before = time.perf_counter(), used(pid)
-            servers = {"influxd": stand.influxd.pid, "shim": stand.shim}
+            servers = {"influxd": bucket.influxd.pid, "shim": bucket.shim.pid}
             before = {name: used(pid) for name, pid in servers.items()}
             async with watched(port, pid, seen):
                 if away_s:
                     await asyncio.sleep(2)
-                    stand.influxd.stop()
+                    bucket.influxd.stop()
                     await asyncio.sleep(away_s)
-                    stand.influxd.start()
+                    bucket.influxd.start()
                     print(f"  back after {away_s:g} s", flush=True)
                 while frames(found := await scraped(port), "written") < number:
                     seen.imbalances += imbalance(found) != 0
@@ -234,8 +197,7 @@ async def through(
             seen.wall_s, seen.cpu_s = time.perf_counter() - began, used(pid) - cpu_before
             if not away_s:  # else it is another process by now
                 seen.others = {n: used(server) - before[n] for n, server in servers.items()}
-            assert sender.stdout is not None
-            seen.others["publisher"] = float(sender.stdout.readline())
+            seen.others["publisher"] = float(told(sender))
         drained.cancel()
     return seen
 
@@ -252,38 +214,14 @@ async def scraped(port: int) -> dict[str, float]:
     return samples((await page(port + 1000, "/metrics"))[1])
 
 
-@contextmanager
-def stands() -> Iterator[Stand]:
-    """Everything but the runner and its publisher."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(open_folder())
-        with closing(free_ports()) as ports:
-            influxd = Influxd(folder=folder, http=next(ports), rpc=next(ports))
-        influxd.start()
-        stack.callback(influxd.stop)
-        influxd.query("CREATE DATABASE ticks")
-        shim = stack.enter_context(program("tests.engines.influx_shim", influxd.url, "partial"))
-        assert shim.stdout is not None
-        yield Stand(
-            influxd=influxd, shim=shim.pid, url=shim.stdout.readline().strip(), folder=folder
-        )
-
-
-def counted(stand: Stand, number: int) -> None:
-    """Require all of them to be there, once each; the next run starts with none."""
-    (series,) = stand.influxd.query("SELECT count(price) FROM trades", "ticks")
-    assert series["values"][0][1] == number, series
-    stand.influxd.query("DROP DATABASE ticks")
-    stand.influxd.query("CREATE DATABASE ticks")
-
-
-def tell_speed(stand: Stand, number: int, rounds: int) -> None:
+def tell_speed(bucket: Bucket, number: int, rounds: int) -> None:
     """The rate, and the runner against its parts, which are measured before and after it."""
-    apart = [alone(stand.url)]
+    apart = [alone(bucket.url)]
     for _ in range(rounds):
-        seen = asyncio.run(through(stand, number))
-        counted(stand, number)
-        apart.append(alone(stand.url))
+        bucket.empty()  # the parts wrote into it
+        seen = asyncio.run(through(bucket, number))
+        bucket.require(number)
+        apart.append(alone(bucket.url))
         own = seen.cpu_s / number * 1e6
         by_part = {name: (apart[-2][name] + apart[-1][name]) / 2 for name in apart[0]}
         got = (seen.cpu_s + sum(seen.others.values())) / seen.wall_s
@@ -310,11 +248,11 @@ def tenths(memory: list[int]) -> str:
     return " ".join(f"{max(memory[i : i + size]) / MIB:.0f}" for i in range(0, len(memory), size))
 
 
-def tell_outage(stand: Stand, away_s: float, rate: float) -> None:
+def tell_outage(bucket: Bucket, away_s: float, rate: float) -> None:
     """InfluxDB away for a while."""
     number = int((away_s + 20) * rate)
-    seen = asyncio.run(through(stand, number, rate=rate, away_s=away_s))
-    counted(stand, number)
+    seen = asyncio.run(through(bucket, number, rate=rate, away_s=away_s))
+    bucket.require(number)
     print(
         f"  {number:,} trades at {rate:,.0f} a second, InfluxDB away for {away_s:g} s: all there "
         f"after {seen.wall_s:.0f} s; {seen.most_in_journal:,} waited when it was back; "
@@ -344,11 +282,11 @@ def main() -> None:
         return
     collect_seldom()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
-    with stands() as stand:
+    with influxdb() as bucket:
         if options.away is None:
-            tell_speed(stand, options.trades, options.rounds)
+            tell_speed(bucket, options.trades, options.rounds)
         else:
-            tell_outage(stand, options.away, options.rate or 5_000.0)
+            tell_outage(bucket, options.away, options.rate or 5_000.0)
 
 
 if __name__ == "__main__":

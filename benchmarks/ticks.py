@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import attrs
 from influxdb_client import InfluxDBClient, Point
 from influxdb_client.client.write_api import SYNCHRONOUS
 
@@ -50,23 +51,28 @@ START = 1_723_161_255_342 * MILLISECOND
 SYMBOLS = 20
 BATCH = 5000
 FEED = "benchmark"
+BUCKET = "ticks"
 TOKEN = "token"  # noqa: S105  the shim's, and no secret
 
 
-def trades(number: int) -> list[Trade]:
-    """Three trades in a millisecond of a symbol and side, as in the recorded ones."""
-    return [
-        Trade(
+def stream(number: int) -> Iterator[Trade]:
+    """Three trades in a millisecond of a symbol and side, as in the recorded ones; one by one."""
+    names = [f"C{i:02}USDT" for i in range(SYMBOLS)]
+    for i in range(number):
+        yield Trade(
             venue="BINANCE_FUTURES",
-            symbol=f"C{i % SYMBOLS:02}USDT",
+            symbol=names[i % SYMBOLS],
             event_time=START + i // (6 * SYMBOLS) * MILLISECOND,
             price=61_837.5 + i % 97 / 10,
             quantity=0.001 + i % 1013 / 1000,
             side="buy" if i // SYMBOLS % 2 else "sell",
             trade_id=str(3_712_345_678 + i),
         )
-        for i in range(number)
-    ]
+
+
+def trades(number: int) -> list[Trade]:
+    """All of them."""
+    return list(stream(number))
 
 
 def books(number: int) -> list[OrderBook]:
@@ -173,15 +179,55 @@ def swallow() -> None:
 
 
 @contextmanager
-def helper(*arguments: str) -> Iterator[str]:
-    """A process of ours that prints one line first; that line."""
+def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of ours, killed at the end."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  ourselves
-        assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield process
         finally:
             process.kill()
+
+
+def told(process: subprocess.Popen[str]) -> str:
+    """The next line that it prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@attrs.define(kw_only=True)
+class Bucket:
+    """InfluxDB with an empty bucket, and the process that forwards to it."""
+
+    influxd: Influxd
+    shim: subprocess.Popen[str]
+    url: str
+    folder: Path
+
+    def require(self, number: int) -> None:
+        """Stop where other than so many trades are in it."""
+        (series,) = self.influxd.query("SELECT count(price) FROM trades", BUCKET)
+        assert series["values"][0][1] == number, series
+
+    def empty(self) -> None:
+        """Begin anew."""
+        self.influxd.query(f"DROP DATABASE {BUCKET}")
+        self.influxd.query(f"CREATE DATABASE {BUCKET}")
+
+
+@contextmanager
+def influxdb() -> Iterator[Bucket]:
+    """Debian's, behind the shim of the tests, each a process of its own."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(open_folder())
+        with closing(free_ports()) as ports:
+            influxd = Influxd(folder=folder, http=next(ports), rpc=next(ports))
+        influxd.start()
+        stack.callback(influxd.stop)
+        shim = stack.enter_context(program("tests.engines.influx_shim", influxd.url, "partial"))
+        bucket = Bucket(influxd=influxd, shim=shim, url=told(shim), folder=folder)
+        bucket.empty()
+        yield bucket
 
 
 def encoding(number: int, rounds: int) -> None:
@@ -212,7 +258,8 @@ def posting(rounds: int) -> None:
     """A request of 5,000 trades, ours and the client's, to somebody who swallows it."""
     (body,) = encoded(trades(BATCH))
     with ExitStack() as stack:
-        url = f"http://127.0.0.1:{stack.enter_context(helper('benchmarks.ticks', '--swallow'))}"
+        swallower = stack.enter_context(program("benchmarks.ticks", "--swallow"))
+        url = f"http://127.0.0.1:{told(swallower)}"
         plain, squeezed = (
             stack.enter_context(closing(server_at(url, compression=how)))
             for how in ("none", "gzip")
@@ -333,15 +380,7 @@ def into_influxdb(number: int, rounds: int) -> None:
     """Into a real InfluxDB, on the same cores."""
     frames = frames_of(trades(number))
     walls: list[float] = []
-    with ExitStack() as stack:
-        folder = stack.enter_context(open_folder())
-        with closing(free_ports()) as ports:
-            influxd = Influxd(folder=folder, http=next(ports), rpc=next(ports))
-        influxd.start()
-        stack.callback(influxd.stop)
-        influxd.query("CREATE DATABASE ticks")
-        url = stack.enter_context(helper("tests.engines.influx_shim", influxd.url, "partial"))
-        server = stack.enter_context(closing(server_at(url)))
+    with influxdb() as bucket, closing(server_at(bucket.url)) as server:
 
         def worker() -> None:
             began = time.perf_counter()
@@ -349,8 +388,7 @@ def into_influxdb(number: int, rounds: int) -> None:
             walls.append(time.perf_counter() - began)
 
         took = in_turn({**parts(frames, server), "worker": worker}, rounds)
-        (series,) = influxd.query("SELECT count(price) FROM trades", "ticks")
-        assert series["values"][0][1] == number
+        bucket.require(number)
     total = sum(seconds for name, seconds in took.items() if name != "worker")
     print(f"\n{number:,} trades into InfluxDB 1, in requests of {BATCH:,}, all on the same cores")
     for name, seconds in took.items():

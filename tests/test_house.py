@@ -82,6 +82,20 @@ def prints(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and dotted(node.func) == "print"
 
 
+def uses_the_client_of_influxdb(node: ast.AST) -> bool:
+    """Its batching gives batches up, and its points cost five times what our encoding does."""
+    match node:
+        case ast.Import(names=names):
+            return any(within(alias.name, ("influxdb_client",)) for alias in names)
+        case ast.ImportFrom(module=str(module)):
+            return within(module, ("influxdb_client",))
+        case ast.Call(func=func):
+            return dotted(func).rpartition(".")[2] == "Point"
+        case ast.Attribute():
+            return dotted(node).endswith("WriteType.batching")
+    return False
+
+
 @pytest.mark.parametrize(
     ("found_in", "allowed"),
     [
@@ -97,6 +111,9 @@ def prints(node: ast.AST) -> bool:
             changes_log_sinks, ("ravenwh.cli", "runners"), id="only programs say where logs go"
         ),
         pytest.param(prints, ("ravenwh.cli", "runners"), id="only programs print"),
+        pytest.param(
+            uses_the_client_of_influxdb, (), id="lines and requests are ours, not the client's"
+        ),
     ],
 )
 def test_kept_to_its_place(found_in: Callable[[ast.AST], bool], allowed: tuple[str, ...]) -> None:

@@ -80,7 +80,12 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 _DROPPED = re.compile(r"\bdropped[ =](\d{1,9})\b")
 _UNPARSED = "unable to parse '"
-_PARTIAL = "^(failure writing points to database: )?(partial write: )?"
+_WRITING = "^((failure|unexpected error) writing points to database: )?"
+_PARTIAL = f"{_WRITING}(partial write: )?"
+_PARTLY = f"{_WRITING}partial write: "
+_QUOTES = f"({_UNPARSED}|field type conflict|max-|.*\\b(tag|value)=)"
+_NEVER = "((invalid|input) (field|tag)|max key length|time outside range)"
+_DISK = "no space left|disk quota|input/output error|read-only file system|too many open files"
 
 RULES: tuple[Rule, ...] = (
     Rule(Verdict.CONFIG, range(200, 300), _words(r"^\s*<(!doctype|html)")),  # a portal's page
@@ -90,25 +95,22 @@ RULES: tuple[Rule, ...] = (
     Rule(Verdict.CONFIG, range(300, 400)),
     Rule(Verdict.TOO_BIG, {413}),
     Rule(Verdict.TRANSIENT, {408, 425, 429}),
-    # what quotes a line or a tag comes first, since they may hold any words
-    Rule(
-        Verdict.POISON,
-        {400, 422},
-        _words(f"{_PARTIAL}({_UNPARSED}|field type conflict|max-|.*\\b(tag|value)=)"),
-    ),
     Rule(
         Verdict.EXPIRED,
-        {400, 422},
+        {400, 422, 500},
         _words(f"{_PARTIAL}(dropped \\d+ points outside|points beyond) retention policy"),
     ),
+    # what quotes a line or a tag comes before what may heal, since they may hold any words
+    Rule(Verdict.POISON, {400, 422}, _words(f"{_PARTIAL}{_QUOTES}")),
     Rule(
         Verdict.TRANSIENT,
         {400, 422},
-        _words("no space left|pending deletion|timeout|engine is closed"),
+        _words(f"{_DISK}|pending deletion|timeout|engine is closed"),
     ),
     Rule(Verdict.CONFIG, {400}, _words(r"precision|\borg(ID|anization)?\b|\bbucket\b|gzip")),
     Rule(Verdict.POISON, {400, 422}),
-    Rule(Verdict.POISON, {500}, _words("field type conflict")),  # InfluxDB 2.0
+    # InfluxDB 2.0; what is not known to stand for good may heal, as a proxy's page will
+    Rule(Verdict.POISON, {500}, _words(f"field type conflict|{_PARTLY}({_QUOTES}|{_NEVER})")),
     Rule(Verdict.TRANSIENT, range(500, 600)),
     Rule(Verdict.CONFIG, range(1000)),  # 401, 403, 404, and what nobody foresaw
 )

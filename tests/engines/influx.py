@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -39,6 +39,13 @@ class InfluxBucket:
     shim: Shim
     settings: Influx
     influxd: Influxd | None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys of the section ``influx`` that lead to it, as a file of settings has them."""
+        own, token = self.settings, self.settings.token
+        assert token is not None
+        return {"url": own.url, "org": own.org, "bucket": own.bucket, "token": token.reveal()}
 
     def server(self, **settings: Any) -> Server:
         """The room's own way to it, with further settings."""
@@ -69,6 +76,20 @@ class InfluxBucket:
 @pytest.fixture(scope="session")
 def influxd() -> Iterator[Influxd]:
     """InfluxDB 1 for the whole test run; RAVENWH_TEST_REQUIRE calls it influx."""
+    with an_influxd() as server:
+        yield server
+
+
+@pytest.fixture
+def influxd_of_its_own() -> Iterator[Influxd]:
+    """InfluxDB 1 for a test that stops it."""
+    with an_influxd() as server:
+        yield server
+
+
+@contextmanager
+def an_influxd() -> Iterator[Influxd]:
+    """A server without data, to the end of the block, where this machine has the program."""
     try:
         find_influxd()
     except Missing as reason:
@@ -76,24 +97,11 @@ def influxd() -> Iterator[Influxd]:
     with open_folder() as folder, closing(free_ports()) as ports:
         server = Influxd(folder=folder, http=next(ports), rpc=next(ports))
         ports.close()  # they are the server's now
-        server.start()
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def influxd_of_its_own() -> Iterator[Influxd]:
-    """InfluxDB 1 for a test that stops it."""
-    try:
-        find_influxd()
-    except Missing as reason:
-        skip_or_fail("influx", str(reason))
-    with open_folder() as folder, closing(free_ports()) as ports:
-        server = Influxd(folder=folder, http=next(ports), rpc=next(ports))
-        ports.close()
-        server.start()
-        yield server
-        server.stop()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture
@@ -102,26 +110,31 @@ def influx(request: pytest.FixtureRequest) -> Iterator[InfluxBucket]:
     if URL in os.environ:
         yield from _on_a_real_one()
     else:
-        yield from bucket_on(request.getfixturevalue("influxd"), "strict")
+        with bucket_on(request.getfixturevalue("influxd"), "strict") as found:
+            yield found
 
 
 @pytest.fixture
 def influx_partial(influxd: Influxd) -> Iterator[InfluxBucket]:
     """A bucket where a line that cannot be parsed keeps out itself alone, as in version 1."""
-    yield from bucket_on(influxd, "partial")
+    with bucket_on(influxd, "partial") as found:
+        yield found
 
 
+@contextmanager
 def bucket_on(influxd: Influxd, mode: Mode) -> Iterator[InfluxBucket]:
     """A new bucket behind a shim of its own; both are gone afterwards."""
     shim = Shim(influxd.url, mode=mode)
     shim.start()
     name = f"test_{uuid4().hex[:12]}"
-    influxd.query(f"CREATE DATABASE {name}")
-    settings = Influx(url=shim.url, org="test", bucket=name, token="token")
-    yield InfluxBucket(shim=shim, settings=settings, influxd=influxd)
-    shim.stop()
-    if influxd.answers():
-        influxd.query(f"DROP DATABASE {name}")
+    try:
+        influxd.query(f"CREATE DATABASE {name}")
+        settings = Influx(url=shim.url, org="test", bucket=name, token="token")
+        yield InfluxBucket(shim=shim, settings=settings, influxd=influxd)
+    finally:
+        shim.stop()
+        if influxd.answers():
+            influxd.query(f"DROP DATABASE {name}")
 
 
 def _on_a_real_one() -> Iterator[InfluxBucket]:

@@ -17,6 +17,7 @@ import re
 import socket
 import sys
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Mapping
@@ -64,8 +65,9 @@ class Fault:
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """One write that came: ``body`` as it was before compression."""
+    """One write that came: ``body`` as it was before compression, ``at`` seconds of a clock."""
 
+    at: float
     status: int
     body: bytes
     encoding: str
@@ -236,6 +238,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         sent = self.rfile.read(length)
+        if len(sent) < length:  # the client, or the way to it, broke off
+            self.close_connection = True
+            return
         encoding = self.headers.get("Content-Encoding", "")
         try:
             body = gzip.decompress(sent) if encoding == "gzip" else sent
@@ -265,6 +270,7 @@ class Handler(BaseHTTPRequestHandler):
             connection = self.client_address[1]
             self.server.seen.append(
                 Seen(
+                    at=time.monotonic(),
                     status=status,
                     body=body,
                     encoding=encoding,

@@ -17,7 +17,7 @@ import attrs
 
 from tests.engines.node import Missing
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 PACKAGE = "influxdb"
 """Debian's package, which brings 1.6 and no later one."""
 

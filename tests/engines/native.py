@@ -23,14 +23,14 @@ from tests.servers import SETTINGS, open_folder
 DSN = "RAVENWH_TEST_TIMESCALE_DSN"
 COMMUNITY = "timescale"
 """What TimescaleDB itself calls the licence of its community edition."""
-CONNECT_S = 5
+CONNECT_S = 30
 
 PRELOADED = SETTINGS | {
     "shared_preload_libraries": "timescaledb",
     "timescaledb.telemetry_level": "off",
-    # a scheduler for each database that a test has, and room for the jobs of some of them
-    "timescaledb.max_background_workers": "8",
-    "max_worker_processes": "27",
+    # no policy runs by itself, also where a test makes the extension: between two of its steps a
+    # job would compress or refresh what the second one is about
+    "timescaledb.max_background_workers": "0",
 }
 
 LOOK = """
@@ -53,8 +53,7 @@ class NativeServer:
     def fresh_database(self, *, extension: bool = True) -> Iterator[str]:
         """The URL, for SQLAlchemy with asyncpg, of a new database; dropped afterwards.
 
-        With the extension its policies do not run by themselves: a job between two steps of a test
-        would compress or refresh what the second one is about.
+        With the extension its policies do not run by themselves, also on a server that is named.
         """
         name = f"test_{uuid4().hex[:12]}"
         named = sql.Identifier(name)

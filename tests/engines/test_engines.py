@@ -15,8 +15,7 @@ from ravenwh.domain.register import Register
 from ravenwh.schema import KLINES
 from ravenwh.timescale import level
 from ravenwh.warehouse.bar_sink import BarSink
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import migrate, settings_for
+from tests.conftest import ROOT, engine_on, migrate, settings_for, skip_or_fail
 from tests.engines import native
 from tests.engines.fixtures import EngineDatabase
 from tests.engines.native import NativeServer, find_installed, named_server
@@ -44,10 +43,8 @@ def relations(place: EngineDatabase) -> list[str]:
 
 
 async def test_an_engine_has_the_level_that_it_says(each_engine: EngineDatabase) -> None:
-    engine = make_engine(each_engine.url)
-    async with engine.connect() as connection:
+    async with engine_on(each_engine.url) as engine, engine.connect() as connection:
         found = await level.detect(connection)
-    await engine.dispose()
     assert found.level == each_engine.level
     assert (found.timescaledb is not None) == (each_engine.level == "community")
 
@@ -78,46 +75,44 @@ def test_the_mart_under_another_name(each_engine: EngineDatabase) -> None:
 
 
 async def test_klines_are_written_and_corrected(each_mart: EngineDatabase) -> None:
-    engine = make_engine(each_mart.url)
-    sink = kline_sink(engine, Register())
     klines: list[Candle] = [candle(minute) for minute in range(6000)]
-    assert (await sink.write(klines)).written == 6000
-    assert (await sink.write(klines)).unchanged == 6000
-    twice = [candle(close=107.0), candle(close=106.0, event_time=START + 10**12)]
-    result = await sink.write(twice)
-    assert (result.written, result.folded) == (1, 1)
-    found = await rows(engine, KLINES.c.close, KLINES.c.revised_at)
+    async with engine_on(each_mart.url) as engine:
+        sink = kline_sink(engine, Register())
+        assert (await sink.write(klines)).written == 6000
+        assert (await sink.write(klines)).unchanged == 6000
+        twice = [candle(close=107.0), candle(close=106.0, event_time=START + 10**12)]
+        result = await sink.write(twice)
+        assert (result.written, result.folded) == (1, 1)
+        found = await rows(engine, KLINES.c.close, KLINES.c.revised_at)
     assert found[0].close == 106.0
     assert found[0].revised_at is not None
     assert {tuple(row) for row in found[1:]} == {(105.0, None)}
-    await engine.dispose()
 
 
 async def test_bars_are_written_and_corrected(each_mart: EngineDatabase) -> None:
     """Also into what is stored by column already."""
-    engine = make_engine(each_mart.url)
-    sink = BarSink.into_all(engine, Register())
     bars = [bar(at, seq, profile="trb_x") for at in range(500) for seq in range(2)]
-    assert (await sink.write(bars)).written == 1000
-    if each_mart.level == "community":
-        with psycopg.connect(each_mart.libpq_url, autocommit=True) as connection:
-            connection.execute("""
-                DO $$ DECLARE c regclass; BEGIN
-                FOR c IN SELECT show_chunks('mart.fact__tick_run') LOOP
-                CALL convert_to_columnstore(c); END LOOP; END $$
-            """)
-    assert (await sink.write(bars)).unchanged == 1000
-    later = START + 10**12
-    between = bar(7, 2, profile="trb_x")
-    result = await sink.write([bar(7, 1, profile="trb_x", theta=43.0, event_time=later), between])
-    assert result.written == 2
+    async with engine_on(each_mart.url) as engine:
+        sink = BarSink.into_all(engine, Register())
+        assert (await sink.write(bars)).written == 1000
+        if each_mart.level == "community":
+            with psycopg.connect(each_mart.libpq_url, autocommit=True) as connection:
+                connection.execute("""
+                    DO $$ DECLARE c regclass; BEGIN
+                    FOR c IN SELECT show_chunks('mart.fact__tick_run') LOOP
+                    CALL convert_to_columnstore(c); END LOOP; END $$
+                """)
+        assert (await sink.write(bars)).unchanged == 1000
+        later = START + 10**12
+        changed = bar(7, 1, profile="trb_x", theta=43.0, event_time=later)
+        result = await sink.write([changed, bar(7, 2, profile="trb_x")])
+        assert result.written == 2
     with psycopg.connect(each_mart.libpq_url) as connection:
         found = connection.execute("""
             SELECT bar_seq, theta, revised_at IS NULL FROM mart.fact__tick_run
             WHERE open_time = '2024-01-01 00:00:00.007+00' ORDER BY bar_seq
         """).fetchall()
     assert found == [(0, 42.0, True), (1, 43.0, False), (2, 42.0, True)]
-    await engine.dispose()
 
 
 def test_on_the_native_one_clients_work_at_the_same_moment(
@@ -168,3 +163,22 @@ def test_a_local_postgresql_without_the_extension_is_told(
 
 def test_a_named_server_is_taken(native_server: NativeServer) -> None:
     assert named_server(native_server.dsn) == native_server
+
+
+def test_what_is_required_fails_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.conftest.REQUIRED", frozenset({"timescale_server"}))
+    required = "timescale_server is required by RAVENWH_TEST_REQUIRE, but it is away"
+    with pytest.raises(pytest.fail.Exception, match=required):
+        skip_or_fail("timescale_server", "it is away")
+    with pytest.raises(pytest.skip.Exception, match="it is away"):
+        skip_or_fail("timescale", "it is away")
+
+
+def test_what_is_required_before_a_change_is_taken_is_what_tests_ask_for() -> None:
+    """A name that none of them asks for would require nothing."""
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    asked = {name for text in sources for name in re.findall(r'skip_or_fail\("(\w+)"', text)}
+    script = (ROOT / ".ci" / "run").read_text()
+    found = re.findall(r"\brequired\+?=,?([\w,]+)$", script, re.MULTILINE)
+    required = set(",".join(found).split(","))
+    assert {"timescale", "timescale_server"} <= required <= asked

@@ -22,7 +22,7 @@ from tests.engines.fixtures import EngineDatabase
 from tests.engines.node import Missing, Node, find_node
 from tests.engines.wasm_server import HERE, VERSION, WasmServer, fetch, run_npm
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 KLINES = """
 CREATE SCHEMA mart;
@@ -69,7 +69,7 @@ async def second(connect: Connect) -> asyncpg.Connection:
 
 @pytest.fixture
 def libpq(wasm: EngineDatabase) -> Iterator[Libpq]:
-    with psycopg.connect(wasm.libpq_url, autocommit=True, connect_timeout=10) as connection:
+    with psycopg.connect(wasm.libpq_url, autocommit=True, connect_timeout=60) as connection:
         yield connection
 
 

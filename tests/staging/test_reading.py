@@ -286,7 +286,7 @@ async def test_half_an_answer_is_not_taken_for_a_whole_one(influxd_of_its_own: I
     indices: list[Message] = [
         PriceIndex(venue="V", symbol="S", event_time=AT + i, price=float(i)) for i in range(200_000)
     ]
-    for influx in bucket_on(influxd_of_its_own, "strict"):
+    with bucket_on(influxd_of_its_own, "strict") as influx:
         with closing(influx.server()) as server:
             await TickSink(server=server).write(indices)
         with closing(influx.server(url=influxd_of_its_own.url)) as server:  # as it streams

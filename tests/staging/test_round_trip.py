@@ -246,11 +246,8 @@ BASES: list[Message] = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_no_line_is_refused_whatever_the_messages_hold(
-    influx: InfluxBucket, seed: int
-) -> None:
-    """Ten thousand hostile records: each is a point, or a dead letter; the server refuses none."""
+def hostile(seed: int) -> list[Message]:
+    """Five thousand messages, each with one or two such values."""
     rng = random.Random(seed)
     value = wild(rng)
     batch: list[Message] = []
@@ -265,6 +262,15 @@ async def test_no_line_is_refused_whatever_the_messages_hold(
         if rng.random() < 0.7:  # names that differ, so that points do not hide each other
             odd.setdefault("symbol", f"S{len(batch)}")
         batch.append(replace(base, **odd))
+    return batch
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_no_line_is_refused_whatever_the_messages_hold(
+    influx: InfluxBucket, seed: int
+) -> None:
+    """Ten thousand hostile records: each is a point, or a dead letter; the server refuses none."""
+    batch = hostile(seed)
     encoder = Encoder()
     encoded = encoder.encode(batch)
     assert all("\n" not in line for line in encoded.lines)

@@ -39,7 +39,7 @@ LIMITS = Limits(
     retry_max_s=0.05,
     shutdown_grace_s=10,
 )
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Frames:
@@ -105,7 +105,7 @@ class Bench:
         try:
             yield worker
             stop.set()
-            counts = await asyncio.wait_for(task, 30)
+            counts = await asyncio.wait_for(task, 60)
             settled = counts.written + counts.expired + counts.dead + counts.ignored
             assert (counts.unchanged, counts.folded) == (0, 0)
             assert counts.received + counts.recovered == settled + worker.in_journal
@@ -139,18 +139,20 @@ def bench(influx: InfluxBucket, tmp_path: Path) -> Bench:
 async def test_faults_of_every_kind_lose_nothing(bench: Bench, influx: InfluxBucket) -> None:
     influx.shim.faults += [
         Fault(status=503),
-        Fault(status=429, headers={"Retry-After": "0.2"}),
+        Fault(status=429, headers={"Retry-After": "2"}),
         Fault(status=0),
         Fault(status=0, is_stored=True),
         Fault(status=500, message="timeout"),
         Fault(status=422, message="partial write: no space left on device dropped=1"),
     ]
     bench.source.feed(trades(3000))
-    began = time.monotonic()
     async with bench.running() as worker:
         await until(worker, lambda counts: counts.written == 3000)
         assert worker.counts.dead == 0
-    assert time.monotonic() - began >= 0.2
+    refused = next(i for i, seen in enumerate(influx.shim.seen) if seen.status == 429)
+    told, again = influx.shim.seen[refused : refused + 2]
+    assert again.body == told.body
+    assert again.at - told.at >= 2  # by itself the worker would be back after LIMITS.retry_max_s
     assert influx.count() == 3000
 
 
@@ -196,7 +198,7 @@ async def test_a_server_that_is_stopped_and_killed(
 ) -> None:
     """What goes on arriving waits in the journal, and is written in order."""
     influxd = influxd_of_its_own
-    for influx in bucket_on(influxd, "partial"):
+    with bucket_on(influxd, "partial") as influx:
         bench = Bench(path=tmp_path / "j.sqlite", server=influx.server())
         async with bench.running() as worker:
             for i, how in enumerate((signal.SIGTERM, signal.SIGKILL)):
