@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 import psycopg
@@ -14,6 +13,7 @@ import pytest
 import zmq
 
 from ravenwh.journal import Store
+from tests.cryptofeed import cryptofeed_to
 from tests.programs import Programs
 from tests.recorded import messages_of
 
@@ -53,20 +53,9 @@ class Stage:
             interval = ["1m"]
         """)
 
-    @asynccontextmanager
-    async def publishing(self, *topics: bytes) -> AsyncIterator[zmq.Socket[bytes]]:
-        """A publisher that connects, once the topics are subscribed to, to the end of the block."""
-        with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
-            publisher.set(zmq.SNDHWM, 0)
-            publisher.connect(self.endpoint)
-            wanted = {b"\x01" + topic for topic in topics}
-            async with asyncio.timeout(60):
-                while wanted:
-                    await asyncio.sleep(0.01)
-                    while publisher.poll(0):
-                        wanted.discard(publisher.recv())
-            yield publisher
-            publisher.close(linger=10_000)
+    def publishing(self, *topics: bytes) -> AbstractAsyncContextManager[zmq.Socket[bytes]]:
+        """A publisher, once the topics are subscribed to."""
+        return cryptofeed_to(self.endpoint, *topics)
 
     def rows(self) -> set[Row]:
         with psycopg.connect(self.url) as connection:
@@ -82,10 +71,8 @@ class Stage:
             )
 
     def letters(self) -> list[str]:
-        store = Store(self.programs.journal)
-        codes = [letter.code for letter in store.dead_letters()]
-        store.close()
-        return codes
+        with closing(Store(self.programs.journal)) as store:
+            return [letter.code for letter in store.dead_letters()]
 
 
 def accounted(log: str) -> dict[str, int]:
@@ -104,13 +91,16 @@ async def test_recorded_candles_become_rows(stage: Stage, shared_data: Path) -> 
     stage.configure(["BINANCE_FUTURES"], symbols)
     async with stage.programs.kline_runner() as runner:
         topics = (b"BINANCE_FUTURES-candles-CTK-USDT-PERP ", b"candles ")
-        async with stage.publishing(*topics) as publisher:
+        others = (
+            b"BINANCE_FUTURES-candles-%b-USDT-PERP " % c for c in (b"SUSHI", b"AKRO", b"KEEP")
+        )
+        async with stage.publishing(*topics, *others) as publisher:
             for message in messages:
                 publisher.send(message)
             one = next(m for m in messages if m.startswith(topics[0])).partition(b" ")[2]
             for topic in topics:  # a topic that lies, and a coin that nobody asked for
                 publisher.send(topic + one.replace(b"CTK", b"DOGE"))
-        await runner.until(lambda log: "written=4" in log)
+        await runner.settled(67 + 2, held=4)
     counts = accounted(runner.log)
     assert [counts[name] for name in ("received", "written", "folded", "ignored", "dead")] == [
         67 + 2, 4, 67 - 8, 1, 1,
@@ -119,7 +109,7 @@ async def test_recorded_candles_become_rows(stage: Stage, shared_data: Path) -> 
 
     # what was open stayed in the journal, and the next run goes on with it
     async with stage.programs.kline_runner() as runner:
-        async with stage.publishing(b"candles ") as publisher:
+        async with stage.publishing(*topics) as publisher:
             later = next(m for m in reversed(messages) if m.startswith(topics[0]))
             for old, new in ((b"1626992760", b"1626992820"), (b"1626992819", b"1626992879")):
                 later = later.replace(old, new)
@@ -151,7 +141,7 @@ async def test_all_of_a_venue_and_nothing_of_its_neighbours(stage: Stage) -> Non
                 candle("BINANCE", "ETH-USDT"),  # not subscribed to
             ):
                 publisher.send(message)
-        await runner.until(lambda log: "BATCH_WRITTEN" in log)
+        await runner.settled(7)
     counts = accounted(runner.log)
     assert [counts[name] for name in ("received", "written", "ignored", "dead")] == [7, 2, 3, 2]
     assert {row[:3] for row in stage.rows()} == {

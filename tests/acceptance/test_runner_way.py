@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import attrs
 import psycopg
 import pytest
-import zmq
 from psycopg import sql
 
 from ravenwh.domain.messages import Candle
@@ -24,12 +22,15 @@ from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.publisher import Publisher
 from ravenwh.feed.resending import resend_handlers
 from tests.chaos.bare import line
-from tests.chaos.watch import frames, imbalance, page, samples
+from tests.chaos.watch import imbalance, page, samples
+from tests.cryptofeed import cryptofeed_to
 from tests.feed.tcp import Cable
 from tests.programs import Programs, free_ports
 from tests.warehouse.conftest import candle
 
 SOON_S = 60.0
+ENDED_WITHIN_S = 45.0
+"""Of a runner that need not wait for its database. A statement is waited for 60 seconds."""
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -235,12 +236,8 @@ async def test_frames_are_taken_before_the_database_is_there(
                 for minute in range(50):
                     await publisher.publish(candle(minute))
             await runner.until(lambda log: "SINK_UNAVAILABLE" in log)
-            async with asyncio.timeout(SOON_S):
-                while True:
-                    found = samples((await page(port + 1000, "/metrics"))[1])
-                    if frames(found, "received") == 50:
-                        break
-                    await asyncio.sleep(0.05)
+            await runner.received(50)
+            found = samples((await page(port + 1000, "/metrics"))[1])
             assert found["ravenwh_frames_in_journal"] == 50
             assert found["ravenwh_ready"] == 0
             assert imbalance(found) == 0
@@ -250,7 +247,7 @@ async def test_frames_are_taken_before_the_database_is_there(
             assert (await page(port + 1000, "/livez"))[0] == 200
             await way.mend()
             await until(lambda: mart_at.count() == 50)
-            assert (await page(port + 1000, "/readyz"))[0] == 200
+            await ready_with(port + 1000, 200)
             await way.cut()  # and nothing comes that would have to be written
             assert "the database is away" in await ready_with(port + 1000, 503)
             await way.mend()
@@ -293,11 +290,8 @@ async def test_several_feeds_at_once_connected_and_bound_on_both_wires(
             Endpoint(address=bound, mode="connect"),
             candle(0, venue="OKX_SPOT", symbol="XRP-USDT"),
         )
-        with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
-            socket.connect(foreign)
-            while not (await asyncio.to_thread(socket.recv)).startswith(b"\x01BINANCE-"):
-                pass
-            socket.send(line(0))
+        async with cryptofeed_to(foreign, b"BINANCE-candles-") as publisher:
+            publisher.send(line(0))
             await until(lambda: mart_at.coins() == {"ETH": 1, "XRP": 1, "ADA": 1})
 
 
@@ -305,22 +299,17 @@ async def test_several_feeds_at_once_connected_and_bound_on_both_wires(
 async def test_a_runner_ends_in_time_while_its_way_to_the_database_swallows_everything(
     tmp_path: Path, mart_url: str, mart_at: Mart, waiting: int
 ) -> None:
-    with closing(free_ports()) as free:
-        port = next(free)
     endpoint = f"ipc://{tmp_path}/feed"
     there = mart_url.rpartition("@")[2].partition("/")[0]
     async with Cable() as way:
         here = (await way.to(f"tcp://{there}")).removeprefix("tcp://")
-        programs = Programs(folder=tmp_path).configure(
-            f"""
+        programs = Programs(folder=tmp_path).configure(f"""
             timescale.url = {json.dumps(mart_url.replace(there, here))}
             journal.dir = "journal"
             ingest.shutdown_grace_s = 1.0
             feeds.default.endpoint = "{endpoint}"
             binance_klines.venues = ["BINANCE_SPOT"]
-            """,
-            kline_port=port,
-        )
+        """)
         async with (
             Publisher(endpoint=Endpoint(address=endpoint, mode="bind")) as publisher,
             programs.kline_runner() as runner,
@@ -328,19 +317,13 @@ async def test_a_runner_ends_in_time_while_its_way_to_the_database_swallows_ever
             topic = wire.topic("BINANCE_SPOT", "CANDLE", "BTCUSDT")
             await publisher.wait_for_subscribers([topic], timeout_s=SOON_S)
             await publisher.publish(candle(0))
-            await until(lambda: mart_at.count() == 1)
+            await runner.until(lambda log: "BATCH_WRITTEN written=1" in log)  # it has the answer
             way.stall()
             for minute in range(waiting):
                 await publisher.publish(candle(1 + minute))
-            async with asyncio.timeout(SOON_S):
-                while True:
-                    found = samples((await page(port + 1000, "/metrics"))[1])
-                    if frames(found, "received") == 1 + waiting:
-                        break
-                    await asyncio.sleep(0.05)
-            began = time.monotonic()
-            await runner.stop()
-            assert time.monotonic() - began < 15
+            await runner.received(1 + waiting)
+            async with asyncio.timeout(ENDED_WITHIN_S):
+                await runner.stop()
         assert runner.log.count("SHUTDOWN_GRACE_OVER") == waiting
         await way.cut()
         await way.mend()
