@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,12 +14,11 @@ from contextlib import closing
 from pathlib import Path
 
 import attrs
-import msgspec
 import psycopg
 import zmq
 
 from ravenwh.domain.errors import DecodeError, Rejected
-from ravenwh.domain.messages import DATA_TYPES, Candle, Message
+from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.domain.series import to_ns
 from ravenwh.domain.settings.server import METRICS_OFFSET
@@ -25,120 +26,32 @@ from ravenwh.feed import wire
 from ravenwh.feed.cryptofeed.decoder import CryptofeedDecoder
 from ravenwh.ports import Frame
 from ravenwh.warehouse.rows import kline_values
-from tests.chaos.numbers import kline
+from tests.chaos.bare import line
+from tests.chaos.garbled import cryptofeed_frames, raven_frames
+from tests.chaos.numbers import SYMBOLS, kline
 from tests.chaos.parts import Runner
-from tests.chaos.watch import frames, imbalance, page, samples
+from tests.chaos.watch import frames, imbalance, metrics_when
 from tests.programs import free_ports, server_table
 
-SOON_S = 60.0
 PREFIX = b"BINANCE_SPOT:CANDLE:"
+FOREIGN = b"OKX-candles-"
+"""What the runner asks of the raven feed, and of cryptofeed's."""
+
 GOOD_EVERY = 50
-OTHER = 10_000_000
-OTHER_TIME = 1_577_836_800_000_000_000
-"""A number and a time that are no good one's: a frame can be mutated into a better version."""
-EXTREMES = (
-    b"\x91" * 3_000,  # arrays in arrays
-    b"[" * 3_000,
-    b"\xdb\xff\xff\xff\xff",  # a text of 4 GiB
-    b"\xdd\xff\xff\xff\xff",  # an array of as many
-    b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",  # no number
-    b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00",  # infinity
-    b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",  # 2^64 - 1
-    b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",  # -2^63
-    b"1e999",
-    b"NaN",
-    b"-99999999999999999999999999",
-    b'"\\ud800"',
-    b"\xff\xfe\x00",
-    b"",
-)
-CRYPTOFEED = (
-    b'BINANCE-trades-BTC-USDT {"exchange":"BINANCE","symbol":"BTC-USDT","side":"sell",'
-    b'"amount":0.02,"price":61837.63,"id":"37","type":null,"timestamp":1723161255.342,'
-    b'"receipt_timestamp":1723161254.08}',
-    b'BINANCE-candles-BTC-USDT {"exchange":"BINANCE","symbol":"BTC-USDT","start":1723161240.0,'
-    b'"stop":1723161299.999,"interval":"1m","trades":41,"open":2.0,"close":2.5,"high":3.0,'
-    b'"low":1.0,"volume":7.0,"closed":true,"timestamp":1723161300.0,"receipt_timestamp":1.0}',
-    b'BINANCE-book-NKN-USDT {"exchange":"BINANCE","symbol":"NKN-USDT","book":{"bid":{"0.3521":672},'
-    b'"ask":{"0.3529":3}},"timestamp":1633998512.568,"receipt_timestamp":1633998512.56}',
-    b'BINANCE-book-NKN-USDT {"exchange":"BINANCE","symbol":"NKN-USDT","delta":{"bid":[[0.35,4]],'
-    b'"ask":[[0.36,1]]},"timestamp":1633998512.568,"receipt_timestamp":1633998512.56}',
-    b'BYBIT-funding-BTC-USDT-PERP {"exchange":"BYBIT","symbol":"BTC-USDT-PERP","mark_price":null,'
-    b'"rate":0.0001,"next_funding_time":1569916800,"predicted_rate":null,'
-    b'"timestamp":1569888003.0,"receipt_timestamp":1.0}',
-    b'BINANCE_FUTURES-liquidations-BTC-USDT-PERP {"exchange":"BINANCE_FUTURES","symbol":'
-    b'"BTC-USDT-PERP","side":"buy","quantity":0.014,"price":4793.91,"id":null,"status":"filled",'
-    b'"timestamp":1584059031.426,"receipt_timestamp":1.0}',
-    b'DERIBIT-ticker-ETH-2800-21N30-call {"exchange":"DERIBIT","symbol":"ETH-2800-21N30-call",'
-    b'"bid":0.0015,"ask":0.0025,"timestamp":1626993723.632,"receipt_timestamp":1.0}',
-)
+KLINES = 10
+"""So that what is told at a socket which asks for klines is one in every other message."""
 
+JOURNAL_BYTES = 64 << 20
+DEAD_BYTES = 4 << 20
+MOST_FILE = JOURNAL_BYTES + DEAD_BYTES + (16 << 20)
+"""The file of a journal with these bounds: topics, gaps and pages that are not full take more."""
 
-def examples() -> Iterator[Message]:
-    """A message of every type, as full as it can be."""
-    values: dict[str, object] = {
-        "venue": "BINANCE_SPOT",
-        "symbol": "ETHBTC",
-        "side": "buy",
-        "bids": ((1.0, 2.0), (0.5, 1.0)),
-        "asks": ((1.5, 2.0),),
-        "snapshot": True,
-        "interval": "1m",
-        "closed": True,
-    }
-    for cls in DATA_TYPES.values():
-        given = {
-            field.name: values.get(field.name, _filled(field.type))
-            for field in msgspec.structs.fields(cls)
-            if field.name in values or field.required
-        }
-        yield cls(**given)  # type: ignore[arg-type]  # by the types of the fields
-    yield kline(OTHER)
+MOST_WAL = 256 << 20
+"""Its write-ahead log, as ``docs/why/journal.md`` promises."""
 
-
-def _filled(kind: object) -> object:
-    text = str(kind)
-    if "float" in text:
-        return 1.25
-    return OTHER_TIME if "int" in text else "text"
-
-
-def mutated(rng: random.Random, seed: bytes, other: bytes) -> bytes:
-    """The bytes with a few things done to them; sometimes the same."""
-    data = bytearray(seed)
-    for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
-        at = rng.randrange(len(data) + 1)
-        end = min(len(data), at + rng.randrange(1, 12))
-        match rng.randrange(7):
-            case 0 if data:
-                data[at % len(data)] ^= 1 << rng.randrange(8)
-            case 1:
-                del data[at:end]
-            case 2:
-                data[at:at] = rng.randbytes(rng.randrange(1, 9))
-            case 3:
-                del data[at:]
-            case 4:
-                data[at:end] = rng.choice(EXTREMES)
-            case 5:
-                cut = rng.randrange(len(other) + 1)
-                data[at:] = other[cut:]
-            case _:
-                data[at:end] = rng.randbytes(end - at)
-    return bytes(data)
-
-
-def raven_frames(rng: random.Random) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Topic, header and payload, each perhaps mutated, without end."""
-    seeds = [wire.encode(message) for message in examples()]
-    while True:
-        (topic, payload), (other_topic, other) = rng.choice(seeds), rng.choice(seeds)
-        header = wire.header(1_704_067_200_000_000_000, rng.randrange(1, 1_000))
-        if rng.random() < 0.2:
-            topic = mutated(rng, topic, other_topic)
-        if rng.random() < 0.2:
-            header = mutated(rng, header, other[:16])
-        yield topic, header, mutated(rng, payload, other)
+LOG_BYTES = 1 << 20
+"""The log of a few minutes: there are two dozen names, of each warning and error of which 60 lines
+are written in a minute, and a line for each batch."""
 
 
 def decoded(count: int, seed: int) -> Counter[str]:
@@ -149,11 +62,11 @@ def decoded(count: int, seed: int) -> Counter[str]:
     rng, register = random.Random(seed), Register()
     foreign = CryptofeedDecoder(register=register)
     outcomes = Counter[str]()
-    made = raven_frames(rng)
-    for _ in range(count):
-        ours = Frame("f", *next(made), 1_723_161_255_000_000_000)
-        line = mutated(rng, rng.choice(CRYPTOFEED), rng.choice(CRYPTOFEED))
-        topic, _, payload = line.partition(b" ")
+    for parts, text in itertools.islice(
+        zip(raven_frames(rng), cryptofeed_frames(rng), strict=True), count
+    ):
+        ours = Frame("f", *parts, 1_723_161_255_000_000_000)
+        topic, _, payload = text.partition(b" ")
         theirs = Frame("f", topic, b"", payload, 1_723_161_255_000_000_000)
         for decode, frame in ((wire.decode, ours), (foreign, theirs)):
             try:
@@ -174,7 +87,7 @@ def decoded(count: int, seed: int) -> Counter[str]:
 class Flooded:
     """What a runner made of a flood."""
 
-    sent: int
+    mutated: int
     good: int
     seconds: float
     received: int
@@ -185,87 +98,151 @@ class Flooded:
     bytes_early: int
     bytes_late: int
     dead_letter_bytes: int
+    journal_bytes: int
+    """The largest that the file of the journal was, and its write-ahead log."""
+    wal_bytes: int
     log_bytes: int
+    most_lines: int
+    """How many warnings or errors of one name there are in the log, of the name with most."""
     gap_rows: int
 
+    @property
+    def allowed_lines(self) -> int:
+        """How many of one name may be written: 60 in each minute, two of which are not whole."""
+        return 60 * (2 + int(self.seconds // 60))
 
-def flood(endpoint: str, count: int, seed: int) -> tuple[int, int]:
-    """Send so many garbled frames, and good ones among them; how many were for the runner."""
-    rng = random.Random(seed)
-    made = raven_frames(rng)
-    sent = good = 0
-    seqs = Counter[bytes]()
-    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
-        socket.set(zmq.XPUB_NODROP, 1)
-        socket.set(zmq.LINGER, 60_000)
-        socket.set(zmq.SNDTIMEO, 60_000)
-        socket.set(zmq.RCVTIMEO, 60_000)
-        socket.bind(endpoint)
-        assert socket.recv() == b"\x01" + PREFIX
-        for number in range(count):
-            if number % GOOD_EVERY == 0:
-                topic, payload = wire.encode(kline(good))
-                seqs[topic] += 1
-                parts = [topic, wire.header(1_704_067_200_000_000_000, seqs[topic]), payload]
-                good += 1
-            else:
-                parts = list(next(made))
-                if rng.random() < 0.95 and not parts[0].startswith(PREFIX):
-                    parts[0] = PREFIX + parts[0][-12:]
-                if rng.random() < 0.01:
-                    parts = [parts[0], *rng.choices(parts, k=rng.randrange(5))]
-            sent += parts[0].startswith(PREFIX)
-            socket.send_multipart(parts)
-    return sent, good
+
+Parts = list[bytes]
+
+
+def raven_flood(rng: random.Random) -> Iterator[Parts]:
+    """Mutated messages of the raven wire that the runner has asked for, without end."""
+    for topic, header, payload in raven_frames(rng, KLINES):
+        if not topic.startswith(PREFIX):
+            topic = PREFIX + topic[-12:]
+        parts = [topic, header, payload]
+        yield [topic, *rng.choices(parts, k=rng.randrange(5))] if rng.random() < 0.01 else parts
+
+
+def cryptofeed_flood(rng: random.Random) -> Iterator[Parts]:
+    """The same of cryptofeed's wire."""
+    for text in cryptofeed_frames(rng, KLINES):
+        if text.startswith(FOREIGN):
+            yield [text]
+        else:
+            topic, _, payload = text.partition(b" ")
+            yield [FOREIGN + topic[-8:] + b" " + payload]
+
+
+def good_raven() -> Iterator[Parts]:
+    """Klines by their numbers, as the raven wire has them."""
+    for number in itertools.count():
+        topic, payload = wire.encode(kline(number))
+        seq = 1 + number // len(SYMBOLS)
+        yield [topic, wire.header(1_704_067_200_000_000_000, seq), payload]
+
+
+def good_cryptofeed() -> Iterator[Parts]:
+    """The same, as cryptofeed has them."""
+    for number in itertools.count():
+        yield [line(number, exchange="OKX")]
+
+
+def flood(raven: str, cryptofeed: str, mutations: int, seed: int) -> int:
+    """Send so many mutated messages, half on each wire, and good ones; how many those were."""
+    rng, good = random.Random(seed), 0
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.XPUB) as ours,
+        context.socket(zmq.XPUB) as theirs,
+    ):
+        for socket in (ours, theirs):
+            socket.set(zmq.XPUB_NODROP, 1)
+            socket.set(zmq.LINGER, 60_000)
+            socket.set(zmq.SNDTIMEO, 60_000)
+            socket.set(zmq.RCVTIMEO, 60_000)
+        ours.bind(raven)
+        assert ours.recv() == b"\x01" + PREFIX
+        theirs.connect(cryptofeed)
+        assert {theirs.recv(), theirs.recv()} == {b"\x01candles ", b"\x01" + FOREIGN}
+        ways = (
+            (ours, raven_flood(rng), good_raven()),
+            (theirs, cryptofeed_flood(rng), good_cryptofeed()),
+        )
+        for number in range(mutations // 2):
+            for socket, bad, whole in ways:
+                if number % GOOD_EVERY == 0:
+                    socket.send_multipart(next(whole))
+                    good += 1
+                socket.send_multipart(next(bad))
+    return good
+
+
+@attrs.define
+class Sizes:
+    """What a runner takes, looked at now and then: memory, and the files of its journal."""
+
+    memory: list[int] = attrs.field(factory=list)
+    journal: int = 0
+    wal: int = 0
+
+    def look(self, pid: int, journal: Path) -> None:
+        self.memory.append(resident(pid))
+        self.journal = max(self.journal, _size(journal))
+        self.wal = max(self.wal, _size(journal.with_name(f"{journal.name}-wal")))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 async def flooded(folder: Path, url: str, dsn: str, *, count: int, seed: int) -> Flooded:
     """A runner in the folder, on this mart, while it is flooded."""
     with closing(free_ports()) as free:
-        port, frames_port = next(free), next(free)
-    endpoint = f"tcp://127.0.0.1:{frames_port}"
+        port, ours, theirs = next(free), *(f"tcp://127.0.0.1:{next(free)}" for _ in range(2))
     (folder / "ravenwh.toml").write_text(f"""
         timescale.url = {json.dumps(url)}
-        feeds.default.endpoint = "{endpoint}"
-        feeds.default.rcvhwm = 10000
-        binance_klines.venues = ["BINANCE_SPOT"]
+        binance_klines.venues = ["BINANCE_SPOT", "OKX_SPOT"]
+        [feeds]
+        default = {{ endpoint = "{ours}", rcvhwm = 5000 }}
+        foreign = {{ endpoint = "{theirs}", mode = "bind", wire = "cryptofeed", rcvhwm = 5000 }}
+        [routing.upstreams]
+        "BINANCE_SPOT:CANDLE" = "default"
+        "OKX_SPOT:CANDLE" = "foreign"
         [journal]
         dir = "journal"
-        max_bytes = 67108864
-        max_dead_bytes = 4194304
+        max_bytes = {JOURNAL_BYTES}
+        max_dead_bytes = {DEAD_BYTES}
         {server_table(kline_port=port)}
     """)
     runner = Runner(folder=folder, metrics_port=port + METRICS_OFFSET)
+    journal = folder / "journal" / "kline.sqlite"
     await runner.start()
     assert runner.process is not None
     pid = runner.process.pid
     began = time.monotonic()
-    sizes: list[int] = []
+    sizes = Sizes()
     try:
-        sending = asyncio.create_task(asyncio.to_thread(flood, endpoint, count, seed))
+        sending = asyncio.create_task(asyncio.to_thread(flood, ours, theirs, count, seed))
         while not sending.done():
             await asyncio.wait([sending], timeout=0.5)
-            sizes.append(resident(pid))
-        sent, good = await sending
-        async with asyncio.timeout(SOON_S):
-            while True:
-                _, text = await page(runner.metrics_port, "/metrics")
-                found = samples(text)
-                came = frames(found, "received") + frames(found, "lost")
-                if came >= sent and not found["ravenwh_frames_in_journal"]:
-                    break
-                await asyncio.sleep(0.2)
-        sizes.append(resident(pid))
+            sizes.look(pid, journal)
+        good = await sending
+        found = await metrics_when(
+            runner.metrics_port, lambda found: is_through(found, count + good)
+        )
+        sizes.look(pid, journal)
         seconds = time.monotonic() - began
         await runner.stop()
-    except OSError:
-        raise AssertionError(f"it ended:\n{runner.log[-4000:]}") from None
+    except TimeoutError:
+        raise AssertionError(f"it ended, or stands still:\n{runner.log[-4000:]}") from None
     finally:
         if runner.process is not None and runner.process.returncode is None:
             await runner.kill()
     there, gap_rows = await asyncio.to_thread(stored, dsn)
+    log = runner.log
     return Flooded(
-        sent=sent,
+        mutated=count,
         good=good,
         seconds=seconds,
         received=frames(found, "received"),
@@ -273,25 +250,36 @@ async def flooded(folder: Path, url: str, dsn: str, *, count: int, seed: int) ->
         dead=frames(found, "dead"),
         imbalance=imbalance(found),
         written_good=sum(
-            there.get((one.symbol, one.open_time)) == one.volume for one in map(kline, range(good))
+            there.get((venue, one.symbol, one.open_time)) == one.volume
+            for one in map(kline, range(good // 2))
+            for venue in ("BINANCE_SPOT", "OKX_SPOT")
         ),
-        bytes_early=max(sizes[: max(1, len(sizes) // 2)]),
-        bytes_late=max(sizes),
+        bytes_early=max(sizes.memory[: max(1, len(sizes.memory) // 2)]),
+        bytes_late=max(sizes.memory),
         dead_letter_bytes=int(found["ravenwh_dead_letter_bytes"]),
-        log_bytes=len(runner.log),
+        journal_bytes=sizes.journal,
+        wal_bytes=sizes.wal,
+        log_bytes=len(log.encode()),
+        most_lines=max(Counter(re.findall(r"(?:WARNING|ERROR) +([A-Z_]+)", log)).values()),
         gap_rows=gap_rows,
     )
 
 
-def stored(dsn: str) -> tuple[dict[tuple[str, int], float], int]:
+def is_through(found: dict[str, float], count: int) -> bool:
+    """Whether so many frames have come, and nothing of them waits."""
+    came = frames(found, "received") + frames(found, "lost")
+    return came >= count and not found["ravenwh_frames_in_journal"]
+
+
+def stored(dsn: str) -> tuple[dict[tuple[str, str, int], float], int]:
     """The volume of each kline that was written, and how many gaps were noted."""
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
-            "SELECT coin || quote, open_time, volume FROM mart.kline_1m"
+            "SELECT exchange, coin || quote, open_time, volume FROM mart.kline_1m"
         ).fetchall()
         gaps = connection.execute("SELECT count(*) FROM mart.ops__feed_gap").fetchone()
     assert gaps is not None
-    return {(symbol, to_ns(at)): volume for symbol, at, volume in rows}, gaps[0]
+    return {(venue, symbol, to_ns(at)): volume for venue, symbol, at, volume in rows}, gaps[0]
 
 
 def resident(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 
@@ -77,14 +78,38 @@ class Found:
             gaps=len(gaps),
         )
 
-    def wrong(self, expected: Iterable[int]) -> list[str]:
+    def unseen(self, last_words: Iterable[range]) -> set[int]:
+        """The numbers that are nowhere, and that nobody can know of.
+
+        ``last_words`` are the numbers that publishers sent until they were killed, from one on
+        that was in the table before. Of each topic those are unseen that come behind the last that
+        is somewhere: that one shows every number before it, and what died with the publisher has
+        nothing behind it.
+        """
+        there = self.written.keys() | self.missing.keys()
+        return {
+            number
+            for numbers in last_words
+            for place in range(len(SYMBOLS))
+            for number in itertools.takewhile(
+                lambda number: number not in there,
+                (n for n in reversed(numbers) if n % len(SYMBOLS) == place),
+            )
+        }
+
+    def nowhere(self, expected: Iterable[int], last_words: Iterable[range] = ()) -> set[int]:
+        """The numbers that ought to be here or there, and are not."""
+        there = self.written.keys() | self.missing.keys()
+        return set(expected) - there - self.unseen(last_words)
+
+    def wrong(self, expected: Iterable[int], last_words: Iterable[range] = ()) -> list[str]:
         """What is not as promised: each number once, here or there."""
         expected = set(expected)
         both = self.written + self.missing
         return [
             f"{len(found)} numbers {what}, {sorted(found)[:10]} among them"
             for what, found in (
-                ("are nowhere", expected - both.keys()),
+                ("are nowhere", self.nowhere(expected, last_words)),
                 ("were never sent", both.keys() - expected),
                 ("are in the table more than once", twice(self.written)),
                 ("are in the ledger more than once", twice(self.missing)),

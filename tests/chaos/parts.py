@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from tests.conftest import ROOT, migrate
 from tests.servers import DISK, PREFIX
 
 SOON_S = 60.0
+FELT_WITHIN_S = 150.0
+"""A runner writes 60 warnings of a name in a minute, which another outage may have used up."""
+
 SPACE_MB = 192
 
 
@@ -54,26 +57,33 @@ class Database:
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(self.server.start)
 
-    async def terminate_all(self) -> int:
-        """End every other connection; how many there were."""
-        return await asyncio.to_thread(self._terminate_all)
+    async def terminate(self) -> int:
+        """End the connections of the runner, once it has one; how many they were."""
+        async with asyncio.timeout(SOON_S):
+            while not (count := await asyncio.to_thread(self._terminate)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return count
 
-    def _terminate_all(self) -> int:
+    def _terminate(self) -> int:
         with psycopg.connect(self.dsn) as connection:
-            return len(
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE pid <> pg_backend_pid() AND datname = current_database()"
-                ).fetchall()
-            )
+            ended = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'ravenwh' AND datname = current_database()"
+            ).fetchall()
+        return sum(is_ended for (is_ended,) in ended)
 
-    async def full_for(self, seconds: float) -> None:
-        """No room for another page, for so long."""
+    async def full_for(self, seconds: float, is_felt: Callable[[], bool]) -> None:
+        """No room for another page, for so long, and until somebody has felt it."""
         assert self.space is not None
         filler = self.space / "filler"
         await asyncio.to_thread(_fill, filler)
-        await asyncio.sleep(seconds)
-        filler.unlink()
+        try:
+            await asyncio.sleep(seconds)
+            async with asyncio.timeout(FELT_WITHIN_S):
+                while not is_felt():  # noqa: ASYNC110  another process
+                    await asyncio.sleep(0.05)
+        finally:
+            filler.unlink()
 
     async def durability(self) -> dict[str, str]:
         """What the server says of it."""
@@ -173,6 +183,8 @@ class Publisher:
     epochs: dict[int, int] = attrs.field(factory=dict)
     """The first number of each of them, by its epoch."""
     done: asyncio.Event = attrs.field(factory=asyncio.Event)
+    sent: int = 0
+    """How many it were, once it is done."""
     _process: Process | None = None
     _at: asyncio.Queue[int] = attrs.field(factory=asyncio.Queue)
     _reader: asyncio.Task[None] | None = None
@@ -209,15 +221,29 @@ class Publisher:
                     told.set()
                 case [b"at", number]:
                     self._at.put_nowait(int(number))
-                case [b"done"]:
+                case [b"done", number]:
+                    self.sent = int(number)
                     self.done.set()
 
     async def say(self, word: str) -> int:
-        """``pause``, ``go`` or ``end``; the next number."""
+        """One of the words that it knows; the next number."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(f"{word}\n".encode())
         return await asyncio.wait_for(self._at.get(), SOON_S)
+
+    async def sends(self, count: int) -> None:
+        """Wait until it has sent so many more."""
+        began = await self.say("where")
+        async with asyncio.timeout(SOON_S):
+            while await self.say("where") < began + count:
+                pass
+
+    async def die(self) -> int:
+        """Let it kill itself, whatever it was about to deliver; the next number."""
+        at = await self.say("die")
+        await self.end_process(kill=True)
+        return at
 
     async def end_process(self, *, kill: bool = False) -> None:
         """End it, as an operator would or not."""

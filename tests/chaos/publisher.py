@@ -1,14 +1,18 @@
 """The publisher of the numbers, as a process: ``python -m tests.chaos.publisher``.
 
-It reads ``pause``, ``go`` and ``end`` from its input, and tells on its output ``at NUMBER`` (the
-next one) after each of them, ``epoch NUMBER`` at first, and ``done`` when all are sent. It goes on
-answering control requests until it is ended.
+It tells ``epoch NUMBER`` at first, and sends numbers until it reads ``enough`` from its input and
+has come to its ``--end``; then it tells ``done NUMBER``, and goes on answering control requests
+until it is ended by ``end``. After each other word that it reads it tells ``at NUMBER``, the next
+one: ``where``, ``pause``, ``go``, and ``die``, after which it kills itself between two numbers, so
+that it is known how many it had sent.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 import time
 
@@ -29,25 +33,35 @@ def tell(*words: object) -> None:
 
 
 class Sending:
-    """Sends from one number to another at a rate, unless it is told to pause."""
+    """Sends numbers at a rate, at least up to an end, unless it is told to pause."""
 
     def __init__(self, publisher: Publisher, first: int, end: int, rate: float) -> None:
-        self.publisher, self.at, self.end, self.rate = publisher, first, end, rate
+        self.publisher, self.first, self.end, self.rate = publisher, first, end, rate
+        self.is_enough = False
         self.goes = asyncio.Event()
         self.goes.set()
 
+    @property
+    def at(self) -> int:
+        """The next number."""
+        return self.first + self.publisher.sent
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the next one is to be sent."""
+        return not self.is_enough or self.at < self.end
+
     async def run(self) -> None:
         began, first = time.monotonic(), self.at
-        while self.at < self.end:
+        while self.has_more:
             if not self.goes.is_set():
                 await self.goes.wait()
                 began, first = time.monotonic(), self.at
-            due = min(self.end, first + 1 + int((time.monotonic() - began) * self.rate))
-            while self.at < due and self.goes.is_set():
+            due = first + 1 + int((time.monotonic() - began) * self.rate)
+            while self.at < due and self.has_more and self.goes.is_set():
                 await self.publisher.publish(kline(self.at))
-                self.at += 1
             await asyncio.sleep(TICK_S)
-        tell("done")
+        tell("done", self.at)
 
 
 async def obey(sending: Sending) -> None:
@@ -63,6 +77,11 @@ async def obey(sending: Sending) -> None:
                 sending.goes.clear()
             case b"go":
                 sending.goes.set()
+            case b"enough":
+                sending.is_enough = True
+            case b"die":
+                tell("at", sending.at)
+                os.kill(os.getpid(), signal.SIGKILL)
             case b"end":
                 break
         await asyncio.sleep(2 * TICK_S)  # a number that is being sent is sent

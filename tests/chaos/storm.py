@@ -3,58 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import chain
 
 import attrs
 
-from ravenwh.domain.settings.server import METRICS_OFFSET
-from tests.chaos.numbers import Found
-from tests.chaos.parts import Database, Publisher, Runner, database, ending, folder_on_disk
-from tests.chaos.watch import Watch
+from tests.chaos.world import Plan, World, a_world
 from tests.feed.tcp import Cable
-from tests.programs import free_ports, server_table
 
 AWAY = "what is written to is away"
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """How much of it. Times in seconds."""
-
-    numbers: int
-    rate: float
-    seed: int
-    kills: int
-    down_s: float
-    """The longest that the runner stays down after a kill."""
-    stopped_s: float
-    """How long the database is stopped."""
-    cut_s: float
-    slow_s: float
-    full_s: float
-    calm_s: float
-    """The longest between two faults."""
-    rounds: int
-    """How often all faults but the kills of the runner are repeated."""
-    settle_s: float
-    """How long all of it may take to arrive after the last fault."""
-
 
 SHORT = Plan(
     numbers=6_000,
     rate=400.0,
     seed=1,
     kills=3,
-    down_s=1.5,
-    stopped_s=3.0,
-    cut_s=1.5,
-    slow_s=1.5,
-    full_s=1.5,
-    calm_s=0.5,
+    down_s=1.0,
+    stopped_s=2.0,
+    cut_s=1.0,
+    lost_s=0.5,
+    slow_s=1.0,
+    full_s=0.5,
+    calm_s=0.2,
     rounds=1,
     settle_s=60.0,
 )
@@ -66,62 +38,13 @@ LONG = Plan(
     down_s=10.0,
     stopped_s=30.0,
     cut_s=10.0,
+    lost_s=2.0,
     slow_s=10.0,
     full_s=10.0,
     calm_s=6.0,
     rounds=2,
     settle_s=240.0,
 )
-
-
-@attrs.define(kw_only=True)
-class World:
-    """All parts at work, and what happened to them."""
-
-    plan: Plan
-    database: Database
-    publisher: Publisher
-    runner: Runner
-    watch: Watch
-    feed_way: Cable
-    control_way: Cable
-    database_way: Cable
-    rng: random.Random
-    began: float = attrs.field(factory=time.monotonic)
-    events: list[tuple[float, str]] = attrs.field(factory=list)
-    alone: asyncio.Lock = attrs.field(factory=asyncio.Lock)
-    """Held while the runner is down, and while it must not be hurt."""
-
-    def note(self, what: str) -> None:
-        self.events.append((time.monotonic() - self.began, what))
-
-    async def found(self) -> Found:
-        return await asyncio.to_thread(Found.at, self.database.dsn, self.publisher.epochs)
-
-    async def until_all_are_there(self, end: int, patience_s: float) -> Found:
-        """Where the numbers below ``end`` are, when each is somewhere."""
-        async with asyncio.timeout(patience_s):
-            while True:
-                found = await self.found()
-                if len(found.written.keys() | found.missing.keys()) >= end:
-                    return found
-                await asyncio.sleep(0.5)
-
-    async def kill_runner(self, down_s: float) -> None:
-        async with self.alone:
-            await self.runner.kill()
-            await asyncio.sleep(down_s)
-            await self.runner.start()
-        self.note(f"the runner was killed, and was down for {down_s:.1f} s")
-
-    async def restart_publisher(self, *, kill: bool) -> None:
-        """Another epoch, whose ring is empty: so the earlier one has to have arrived."""
-        async with self.alone:
-            at = await self.publisher.say("pause")
-            await self.until_all_are_there(at, self.plan.settle_s)
-            await self.publisher.end_process(kill=kill)
-            await self.publisher.start(at)
-        self.note(f"the publisher was {'killed' if kill else 'ended'} at {at:,} and started again")
 
 
 async def kills(world: World) -> None:
@@ -161,12 +84,20 @@ async def faults(world: World) -> None:
         world.note("the database was killed")
 
     async def terminate() -> None:
-        count = await world.database.terminate_all()
-        world.note(f"{count} connections were terminated")
+        async with world.alone:
+            count = await world.database.terminate()
+        world.terminated.append(count)
+        world.note(f"the runner's connections to the database were terminated: {count}")
 
     async def full() -> None:
-        await world.database.full_for(plan.full_s)
-        world.note(f"the disk of the table was full for {plan.full_s:g} s")
+        before, began = world.full_disks(), time.monotonic()
+        await world.database.full_for(plan.full_s, lambda: world.full_disks() > before)
+        count, seconds = world.full_disks() - before, time.monotonic() - began
+        world.refusals.append(count)
+        world.note(
+            f"the disk of the table was full for {seconds:.0f} s; lines of the runner with "
+            f"SQLSTATE 53100: {count}"
+        )
 
     for number in range(plan.rounds):
         deeds: list[Callable[[], Awaitable[None]]] = [
@@ -178,6 +109,8 @@ async def faults(world: World) -> None:
             lambda: cut("the database", world.database_way),
             lambda: slow("the database", world.database_way, 100_000),
             lambda number=number: world.restart_publisher(kill=bool(number % 2)),  # type: ignore[misc]
+            world.kill_publisher_unheard,
+            world.kill_publisher_in_a_gap,
         ]
         if world.database.space is not None:
             deeds.append(full)
@@ -197,8 +130,15 @@ class Report:
     durability: dict[str, str]
     disk_was_full: bool
     events: list[tuple[float, str]]
+    terminated: list[int]
+    refusals: list[int]
+    sent: int
     written: int
     missing: int
+    missing_needlessly: int
+    """Those of them that no publisher took with it."""
+    unseen: int
+    """Those that died with a publisher, and that nobody can know of."""
     gaps: int
     wrong: list[str]
     scrapes: int
@@ -241,10 +181,11 @@ async def played(
         watching = asyncio.create_task(world.watch.run())
         try:
             await happen(world)
+            await world.publisher.say("enough")
             await world.publisher.done.wait()
-            ended = time.monotonic()
+            sent, ended = world.publisher.sent, time.monotonic()
             with suppress(TimeoutError):  # then it is told which are not
-                await world.until_all_are_there(plan.numbers, plan.settle_s)
+                await world.until_all_are_there(sent, plan.settle_s)
             settled_s = time.monotonic() - ended
         finally:
             watching.cancel()
@@ -259,59 +200,18 @@ async def played(
             durability=durability,
             disk_was_full=world.database.space is not None,
             events=sorted(world.events),
+            terminated=world.terminated,
+            refusals=world.refusals,
+            sent=sent,
             written=found.written.total(),
             missing=found.missing.total(),
+            missing_needlessly=len(found.missing.keys() - set(chain(*world.last_words))),
+            unseen=len(found.unseen(world.last_words)),
             gaps=found.gaps,
-            wrong=found.wrong(range(plan.numbers)),
+            wrong=found.wrong(range(sent), world.last_words),
             scrapes=world.watch.scrapes,
             imbalances=len(world.watch.imbalances),
             unready=sorted(world.watch.unready),
             most_bytes=world.watch.most_bytes,
             log=world.runner.log,
         )
-
-
-@asynccontextmanager
-async def a_world(plan: Plan, ring_bytes: int) -> AsyncIterator[World]:
-    """All parts, on a disk, with the ways between them; the processes are not started yet."""
-    with closing(free_ports()) as free, folder_on_disk() as folder:
-        kline, frames, control, postgres = (next(free) for _ in range(4))
-        free.close()
-        async with (
-            database(folder, postgres) as base,
-            Cable() as feed_way,
-            Cable() as control_way,
-            Cable() as database_way,
-        ):
-            endpoint, answers = (f"tcp://127.0.0.1:{port}" for port in (frames, control))
-            way = await database_way.to(f"tcp://127.0.0.1:{postgres}")
-            url = base.server.url.replace(f":{postgres}/", f":{way.rpartition(':')[2]}/")
-            (folder / "ravenwh.toml").write_text(f"""
-                timescale.url = {json.dumps(url)}
-                journal.dir = "journal"
-                ingest.retry_max_s = 1.0
-                feeds.default.endpoint = "{await feed_way.to(endpoint)}"
-                feeds.default.control = "{await control_way.to(answers)}"
-                binance_klines.venues = ["BINANCE_SPOT"]
-                {server_table(kline_port=kline)}
-            """)
-            publisher = Publisher(
-                endpoint=endpoint,
-                control=answers,
-                end=plan.numbers,
-                rate=plan.rate,
-                ring_bytes=ring_bytes,
-            )
-            runner = Runner(folder=folder, metrics_port=kline + METRICS_OFFSET)
-            async with ending(publisher, runner):
-                yield World(
-                    plan=plan,
-                    database=base,
-                    publisher=publisher,
-                    runner=runner,
-                    watch=Watch(runner=runner),
-                    feed_way=feed_way,
-                    control_way=control_way,
-                    database_way=database_way,
-                    rng=random.Random(plan.seed),
-                )

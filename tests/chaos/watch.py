@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +38,20 @@ def samples(text: str) -> dict[str, float]:
     """The values of a page of metrics, by their names with the labels."""
     lines = (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")
     return {name: float(value) for name, _, value in lines}
+
+
+async def metrics_when(
+    port: int, holds: Callable[[dict[str, float]], bool], *, patience_s: float = 60.0
+) -> dict[str, float]:
+    """The values of a runner that has begun, once this holds of them. Raises TimeoutError."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                _, text = await page(port, "/metrics")
+                found = samples(text)
+                if "ravenwh_frames_in_journal" in found and holds(found):
+                    return found
+            await asyncio.sleep(0.05)
 
 
 def frames(found: dict[str, float], outcome: str) -> int:
