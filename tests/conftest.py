@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,10 +21,26 @@ from ravenwh.domain.settings import Settings
 from ravenwh.warehouse.engine import make_engine
 from tests.servers import PgServer, throw_away_server
 
-pytest_plugins = ("tests.engines.fixtures", "tests.engines.influx", "tests.engines.report")
+pytest_plugins = (
+    "tests.engines.fixtures",
+    "tests.engines.influx",
+    "tests.engines.report",
+    "tests.left_open",
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRED = frozenset(filter(None, os.environ.get("RAVENWH_TEST_REQUIRE", "").split(",")))
+
+# how long an example takes is the machine's affair: one that stalls for a second fails no test;
+# the rest is what Hypothesis chooses by itself, which in CI is the same examples each time
+hypothesis.register_profile(
+    "any machine",
+    hypothesis(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+hypothesis.load_profile("any machine")
 
 
 def skip_or_fail(what: str, reason: str) -> None:
@@ -84,9 +105,18 @@ def mart_url(pg_server: PgServer, mart_template: str) -> Iterator[str]:
 @pytest.fixture
 async def mart(mart_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a migrated and empty mart."""
-    engine = make_engine(mart_url)
-    yield engine
-    await engine.dispose()
+    async with engine_on(mart_url) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def engine_on(url: str | sa.URL, **options: Any) -> AsyncIterator[AsyncEngine]:
+    """An engine of ours, given back whatever happens."""
+    engine = make_engine(url, **options)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 def settings_for(url: str, **sections: object) -> Settings:

@@ -28,6 +28,7 @@ import signal
 import subprocess
 import tempfile
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,7 @@ import attrs
 FROM_NOTHING = "<!-- examples: from nothing -->"
 WITH_TIMESCALEDB = "<!-- examples: with TimescaleDB -->"
 WITH_INFLUXDB = "<!-- examples: with InfluxDB -->"
+ENDED_WITHIN_S = 60.0
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>\{?[\w-]*)[^`]*$")
@@ -169,5 +171,22 @@ class Shell:
                 break
             except subprocess.TimeoutExpired:
                 continue
-        self._bash.wait(10)
+        self._bash.wait(ENDED_WITHIN_S)
+        until = time.monotonic() + ENDED_WITHIN_S
+        while left := in_group(self._bash.pid):  # they are killed, and take their time to be gone
+            assert time.monotonic() < until, left
+            time.sleep(0.02)
         self._errors.close()
+
+
+def in_group(number: int) -> list[int]:
+    """The processes of a group that are not gone; where there is no /proc, none is seen."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = file.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(group) == number and state != "Z":  # its parent may never ask how it ended
+            found.append(int(file.parent.name))
+    return found

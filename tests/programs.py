@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -22,11 +24,16 @@ from typing import Self
 
 import attrs
 
+from ravenwh.config import load
 from ravenwh.domain.settings import Settings
 from ravenwh.domain.settings.server import METRICS_OFFSET
+from ravenwh.telemetry.live import page_at
 from tests.conftest import ROOT
 
 PATIENCE_S = 90.0
+COUNTS = re.compile(rb"^(ravenwh_frames_\S+) (\S+)$", re.MULTILINE)
+RECEIVED = b'ravenwh_frames_total{outcome="received"}'
+IN_JOURNAL = b"ravenwh_frames_in_journal"
 
 
 def free_ports() -> Iterator[int]:
@@ -104,7 +111,8 @@ class Programs:
         """The same of any runner."""
         process = await self.start(f"runners.{name}")
         async with ended(process):
-            runner = Runner(process=process)
+            port = load(self.settings_file, {}).port_of(name, "metrics")
+            runner = Runner(process=process, metrics_port=port.number)
             await runner.until(lambda log: "RUNNER_STARTED" in log)
             yield runner
             if process.returncode is None:
@@ -113,9 +121,10 @@ class Programs:
 
 @attrs.define(kw_only=True)
 class Runner:
-    """A running runner and what it has logged."""
+    """A running runner, where it shows its metrics, and what it has logged."""
 
     process: Process
+    metrics_port: int
     log: str = ""
 
     async def until(self, seen: Callable[[str], bool]) -> None:
@@ -126,6 +135,32 @@ class Runner:
                 line = await self.process.stderr.readline()
                 assert line, f"it ended:\n{self.log}"
                 self.log += line.decode()
+
+    async def received(self, count: int) -> None:
+        """Wait until it has taken so many frames from its sockets.
+
+        What was published is with the kernel, or in a queue, for a while; a runner that is stopped
+        reads on for a second at most.
+        """
+        async with asyncio.timeout(PATIENCE_S):
+            while (await asyncio.to_thread(self._counts))[0] < count:  # noqa: ASYNC110  outside
+                await asyncio.sleep(0.02)
+
+    async def settled(self, count: int, *, held: int = 0) -> None:
+        """The same, and until no more of them than so many open klines wait to be written.
+
+        What is not written within the grace time of a stop stays in the journal.
+        """
+        await self.received(count)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await asyncio.to_thread(self._counts))[1] > held:  # noqa: ASYNC110  outside
+                await asyncio.sleep(0.02)
+
+    def _counts(self) -> tuple[float, float]:
+        """Frames received, and frames in the journal; none and all where it does not answer."""
+        page = page_at("127.0.0.1", self.metrics_port, "/metrics")
+        found = {} if page is None else dict(COUNTS.findall(page.body))
+        return float(found.get(RECEIVED, 0)), float(found.get(IN_JOURNAL, math.inf))
 
     async def stop(self) -> None:
         """SIGTERM, as an operator would; it must end well."""

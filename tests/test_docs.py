@@ -7,11 +7,10 @@ import doctest
 import json
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,10 @@ from ravenwh.features import Chain, TickImbalance, to_candle
 from ravenwh.schema import BARS, KLINES
 from ravenwh.sources.simulator import SimulatedMarket
 from ravenwh.warehouse.bar_sink import BarSink
-from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.rows import kline_values
 from ravenwh.warehouse.upsert import Upsert
 from ravenwh.warehouse.write import FactSink
-from tests.conftest import ROOT
+from tests.conftest import ROOT, engine_on
 from tests.engines.fixtures import FIXTURES, EngineDatabase
 from tests.engines.influx import InfluxBucket
 from tests.examples import (
@@ -51,6 +49,7 @@ from tests.examples import (
     commands_of,
     difference,
 )
+from tests.programs import PATIENCE_S, free_ports
 from tests.servers import PgServer, open_folder
 
 PAGES = sorted(
@@ -91,18 +90,17 @@ def filled_template(pg_server: PgServer, mart_template: str) -> Iterator[str]:
 
 
 async def fill(url: str) -> None:
-    engine = make_engine(url)
-    sink = FactSink(
-        engine=engine, register=Register(), upsert=Upsert.into(KLINES), to_values=kline_values
-    )
     day = TimeRange(start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 1, 2, tzinfo=UTC))
-    for venue, symbol, interval in HELD:
-        market = SimulatedMarket(symbol=symbol, venue=venue)
-        result = await sink.write(list(market.klines(interval, day)))
+    async with engine_on(url) as engine:
+        sink = FactSink(
+            engine=engine, register=Register(), upsert=Upsert.into(KLINES), to_values=kline_values
+        )
+        for venue, symbol, interval in HELD:
+            market = SimulatedMarket(symbol=symbol, venue=venue)
+            result = await sink.write(list(market.klines(interval, day)))
+            assert result.rejected == ()
+        result = await BarSink.into_all(engine, Register()).write(list(bars_of(day)))
         assert result.rejected == ()
-    result = await BarSink.into_all(engine, Register()).write(list(bars_of(day)))
-    assert result.rejected == ()
-    await engine.dispose()
 
 
 def bars_of(span: TimeRange) -> Iterator[Candle]:
@@ -147,7 +145,7 @@ class Desk:
     def wait_for(self, rows: str) -> None:
         """Until there are so many klines, bars, or points of trades."""
         count, what = rows.split()
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while self.count(what) != int(count):
             assert time.monotonic() < until, f"there do not come to be {rows}"
             time.sleep(0.05)
@@ -164,7 +162,7 @@ def desk(
             "RAVENWH_EMBEDDED_DATA_DIR": str(folder / "server"),
             "RAVENWH_FEEDS_DEFAULT_ENDPOINT": f"ipc://{folder}/feed",
             "RAVENWH_JOURNAL_DIR": str(folder / "journal"),
-            **dict(zip(ports_of_runners(), free_ports(stack), strict=False)),
+            **ports_of_runners(),
         }
         if engine != "embedded":
             with_timescaledb: EngineDatabase = request.getfixturevalue(FIXTURES[engine])
@@ -200,22 +198,11 @@ def variables_of(settings: Influx) -> dict[str, str]:
     return {f"RAVENWH_INFLUX_{key}": value for key, value in said.items()}
 
 
-def ports_of_runners() -> list[str]:
-    keys = {port.key for port in Server().ports()}
-    return sorted(f"RAVENWH_{key.replace('.', '_').upper()}" for key in keys)
-
-
-def free_ports(stack: ExitStack) -> list[str]:
-    """A port for each runner that is free, as the one 1000 above it is."""
-    found: list[str] = []
-    with ExitStack() as held:
-        while len(found) < len(ports_of_runners()):
-            one = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            number = one.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                held.enter_context(socket.create_server(("127.0.0.1", number + 1000)))
-                found.append(str(number))
-    return found
+def ports_of_runners() -> dict[str, str]:
+    """A free port for each runner, by its variable."""
+    keys = sorted({port.key for port in Server().ports()})
+    with closing(free_ports()) as free:
+        return {f"RAVENWH_{key.replace('.', '_').upper()}": str(next(free)) for key in keys}
 
 
 @pytest.fixture

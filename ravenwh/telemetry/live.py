@@ -23,6 +23,7 @@ __all__ = ["Answer", "page_at", "process_at", "serve_live", "service_at"]
 LARGEST_REQUEST = 8192
 LARGEST_ANSWER = 1_048_576
 PATIENCE_S = 5.0
+ANSWER_WITHIN_S = 3.0
 METRICS_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -96,7 +97,7 @@ class Answer:
 
 def page_at(host: str, port: int, path: str) -> Answer | None:
     """What whoever listens there answers to a GET of the path; None where there is no answer."""
-    connection = http.client.HTTPConnection(host, port, timeout=1.0)
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_WITHIN_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

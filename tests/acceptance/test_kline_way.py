@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ravenwh.domain.series import to_ns
 from ravenwh.journal import Store
 from ravenwh.sources.catalog import find_files
 from ravenwh.warehouse.read import Warehouse
-from tests.programs import Programs
+from tests.programs import Programs, ended
 from tests.publish import publish_to
 
 QUOTES = ("USDT", "BTC")
@@ -135,6 +136,7 @@ async def test_every_recorded_kline_arrives_as_it_stands_in_its_file(
         )
         assert "sent 45031 klines" in out
         await world.programs.run("runners.replay", *spot)
+        await runner.settled(83_898)
     assert accounted(runner.log)["written"] == 83_898
     assert world.stored() == expected
 
@@ -142,6 +144,7 @@ async def test_every_recorded_kline_arrives_as_it_stands_in_its_file(
     random.Random(11).shuffle(again)
     async with world.programs.kline_runner() as runner:
         await publish_to(world.endpoint, again)
+        await runner.settled(len(again))
     counts = accounted(runner.log)
     assert (counts["received"], counts["written"], counts["dead"]) == (83_898, 0, 0)
     assert world.stored() == expected  # revised_at, the last value, is null everywhere
@@ -152,8 +155,9 @@ async def test_a_correction_stays_whatever_is_replayed(world: World, shared_data
     wrong = klines[100]
     right = attrs_of(wrong, close=wrong.low, event_time=wrong.event_time + 1_000_000)
     for order in ([*klines, right], [right, *klines], [*reversed(klines), right, *klines]):
-        async with world.programs.kline_runner():
+        async with world.programs.kline_runner() as runner:
             await publish_to(world.endpoint, order)
+            await runner.settled(len(order))
         stored = world.stored()
         assert len(stored) == 200
         key = (wrong.symbol, wrong.interval, wrong.open_time // 1_000_000)
@@ -176,24 +180,24 @@ async def test_sigterm_in_the_middle_of_a_replay_and_then_the_replay_again(
         if key[0] == "BTCUSDT"
     }
     replay = await world.programs.start("runners.replay", str(folder))
-    async with world.programs.kline_runner() as runner:
-        await runner.until(lambda log: "BATCH_WRITTEN" in log)
-    first = accounted(runner.log)
-    settled = sum(first[n] for n in ("written", "unchanged", "folded", "dead", "ignored"))
-    assert first["received"] == settled + pending(world)
-    assert first["lost"] == 0
-    await replay.communicate()
+    async with ended(replay):
+        async with world.programs.kline_runner() as runner:
+            await runner.until(lambda log: "BATCH_WRITTEN" in log)
+        first = accounted(runner.log)
+        settled = sum(first[n] for n in ("written", "unchanged", "folded", "dead", "ignored"))
+        assert first["received"] == settled + pending(world)
+        assert first["lost"] == 0
+        await replay.communicate()
     async with world.programs.kline_runner() as runner:
         await world.programs.run("runners.replay", str(folder))
+        await runner.settled(len(expected))
     assert world.stored() == expected
 
 
 def pending(world: World) -> int:
     """Frames that the runner left in its journal."""
-    store = Store(world.programs.journal)
-    left = store.last - store.acknowledged
-    store.close()
-    return left
+    with closing(Store(world.programs.journal)) as store:
+        return store.last - store.acknowledged
 
 
 async def test_the_series_of_a_symbol_that_is_taken_is_a_dead_letter(world: World) -> None:
@@ -203,15 +207,16 @@ async def test_the_series_of_a_symbol_that_is_taken_is_a_dead_letter(world: Worl
     table = "[routing.symbol_map]\n"
     mapped = plain.replace(table, table + '"BTC/USDT" = { BINANCE_SPOT = "OLDBTC" }\n')
     config.write_text(mapped)
-    async with world.programs.kline_runner():
+    async with world.programs.kline_runner() as runner:
         await publish_to(world.endpoint, [one for one in klines if one.symbol == "OLDBTC"])
+        await runner.settled(2)
     config.write_text(plain)  # the settings forget it; the register in the mart does not
     async with world.programs.kline_runner() as runner:
         await publish_to(world.endpoint, [one for one in klines if one.symbol == "BTCUSDT"])
+        await runner.settled(3)
     assert accounted(runner.log)["dead"] == 3
-    store = Store(world.programs.journal)
-    assert [letter.code for letter in store.dead_letters()] == ["SERIES_TAKEN"] * 3
-    store.close()
+    with closing(Store(world.programs.journal)) as store:
+        assert [letter.code for letter in store.dead_letters()] == ["SERIES_TAKEN"] * 3
 
 
 def kline(symbol: str, minute: int) -> Candle:

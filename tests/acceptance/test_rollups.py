@@ -19,8 +19,7 @@ from ravenwh.domain.register import Register
 from ravenwh.domain.series import to_ns
 from ravenwh.schema import DIMENSIONS, ROLLUPS
 from ravenwh.sources.catalog import find_files
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import migrate
+from tests.conftest import engine_on, migrate
 from tests.engines.fixtures import EngineDatabase
 from tests.warehouse.conftest import kline_sink
 
@@ -123,9 +122,8 @@ def migrated(each_engine: EngineDatabase) -> str:
 @pytest.fixture
 async def rollups(migrated: str) -> AsyncIterator[AsyncEngine]:
     """An engine on it."""
-    engine = make_engine(migrated)
-    yield engine
-    await engine.dispose()
+    async with engine_on(migrated) as engine:
+        yield engine
 
 
 async def test_every_rollup_equals_its_truth_at_every_stage(

@@ -42,6 +42,7 @@ class World:
         async with self.programs.kline_runner() as runner:
             if klines:
                 await publish_to(self.endpoint, klines)
+                await runner.settled(len(klines), held=sum(not one.closed for one in klines))
         return runner.log
 
     async def command(self, *arguments: str, code: int = 0) -> str:
@@ -126,6 +127,7 @@ async def test_dead_letters_are_written_when_their_cause_is_mended(
     unknown = [kline(symbol, n) for n in range(20) for symbol in ("NOSUCHA", "NOSUCHB")]
     async with world.programs.kline_runner() as runner:
         await publish_to(world.endpoint, [*unknown, kline("BTCUSDT", 0)])
+        await runner.settled(41)
         await runner.until(lambda log: "dead=40" in log or log.count("DEAD_LETTER") >= 2)
         listed = await world.command("dead-letters", "list")  # while it runs
         assert "default BINANCE_SPOT:CANDLE UNKNOWN_SYMBOL: " in listed

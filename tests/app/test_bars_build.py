@@ -33,8 +33,7 @@ from ravenwh.schema import BARS
 from ravenwh.staging.sink import TickSink
 from ravenwh.warehouse.bar_sink import BarSink
 from ravenwh.warehouse.bars import BAR_FACTS
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import migrate
+from tests.conftest import engine_on, migrate
 from tests.engines.fixtures import EngineDatabase
 from tests.engines.influx import InfluxBucket
 from tests.features.streams import MS, random_trades
@@ -318,10 +317,9 @@ def test_compressed_bars_are_replaced(
 
 
 async def compressed(mart: Mart, *facts: str) -> None:
-    engine = make_engine(mart.url)
-    for fact in facts or ("tick_run", "vpin"):
-        await compress(engine, BARS[fact])
-    await engine.dispose()
+    async with engine_on(mart.url) as engine:
+        for fact in facts or ("tick_run", "vpin"):
+            await compress(engine, BARS[fact])
 
 
 async def test_a_build_that_is_killed_leaves_the_old_chain(
@@ -473,10 +471,8 @@ def candles(trades: Sequence[Trade], profile: str = "trb_a") -> list[Candle]:
 
 async def written(mart: Mart, bars: Sequence[Candle]) -> WriteResult:
     """Have them written as the runner does."""
-    engine = make_engine(mart.url)
-    result = await BarSink.into_all(engine, Register()).write(bars)
-    await engine.dispose()
-    return result
+    async with engine_on(mart.url) as engine:
+        return await BarSink.into_all(engine, Register()).write(bars)
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])

@@ -34,7 +34,7 @@ class Said:
         self.news.set()
 
     async def until(self, *lines: tuple[str, str]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not set(lines) <= set(self.lines):
                 self.news.clear()
                 await self.news.wait()
@@ -71,7 +71,7 @@ async def test_they_end_in_the_reverse_order_each_after_what_it_waits_for(
         children.next_stage()
         await children.start(name, program(name, before=SAYS_BYE), before_end=note)
         await said.until((name, "here"))
-    await children.end(30)
+    await children.end(90)
     assert said.lines[3:] == [
         ("third", "bye"),  # nothing was started after it that could have sent it anything
         ("second", "settles"),
@@ -94,8 +94,8 @@ async def test_who_does_not_end_in_time_is_killed_and_the_others_keep_their_shar
     await said.until(("polite", "here"), ("stubborn", "here"))
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await children.end(4)
-    assert 1.9 < loop.time() - began < 4
+    await children.end(8)
+    assert loop.time() - began > 3.9  # half of it is for the one that came first
     assert stubborn.process.returncode == -signal.SIGKILL
     assert polite.process.returncode == 0
 
@@ -117,7 +117,7 @@ async def test_one_that_is_killed_says_by_which_signal(program: Program) -> None
     child = await children.start("child", program("child"))
     await said.until(("child", "here"))
     children.kill()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         code = await child.ended()
     assert child.how_it_ended(code) == "child ended by SIGKILL; its last line: here"
 
@@ -155,5 +155,5 @@ async def test_it_has_a_session_of_its_own_so_that_the_terminal_does_not_end_it(
     child: Child = await children.start("child", program("child"))
     await said.until(("child", "here"))
     assert os.getsid(child.process.pid) == child.process.pid
-    await children.end(30)
+    await children.end(90)
     assert child.process.returncode == -signal.SIGTERM

@@ -18,9 +18,11 @@ from tests.programs import Programs, free_ports
 
 @contextmanager
 def listening() -> Iterator[int]:
-    """A port that a stranger holds."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        yield one.getsockname()[1]
+    """A port that a stranger holds; that of the metrics is free."""
+    with closing(free_ports()) as free:
+        port = next(free)
+    with socket.create_server(("127.0.0.1", port)):
+        yield port
 
 
 def programs(folder: Path, url: str, more: str = "", **ports: int) -> Programs:
@@ -46,22 +48,25 @@ async def test_all_is_well(tmp_path: Path, mart_url: str) -> None:
 
 
 async def test_no_server_a_port_of_a_stranger_and_a_shared_port_at_once(tmp_path: Path) -> None:
+    with closing(free_ports()) as free:
+        both = next(free)
     with listening() as port:
         world = programs(
             tmp_path,
             "postgresql://somebody:hidden@127.0.0.1:1/mart",
             kline_port=port,
-            bar_port=5573,
-            tick_port=5573,
+            bar_port=both,
+            tick_port=both,
         )
         findings = await doctor(world, code=1)
         text, _ = await world.run("ravenwh", "doctor", code=1)
-    assert failed(findings) == {"database", "ports of kline", "port 5573", "port 6573"}
+    shared_ones = {f"port {both}", f"port {both + 1000}"}
+    assert failed(findings) == {"database", "ports of kline"} | shared_ones
     assert "127.0.0.1:1" in findings["database"]["found"]
     assert "start the server" in findings["database"]["remedy"]
     assert f"{port} taken by another program" in findings["ports of kline"]["found"]
     assert "server.kline_port" in findings["ports of kline"]["remedy"]
-    shared = findings["port 5573"]["found"]
+    shared = findings[f"port {both}"]["found"]
     assert "two services on one port" in shared
     assert "bar" in shared
     assert "tick" in shared

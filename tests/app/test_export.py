@@ -38,7 +38,7 @@ from tests.acceptance.test_stored_ticks import MESSAGES, write
 from tests.app.test_ticks import settings_of
 from tests.engines.influx import InfluxBucket
 from tests.engines.influx_shim import ALL
-from tests.programs import Programs, ended
+from tests.programs import PATIENCE_S, Programs, ended
 from tests.real_trades import COUNT, archived_trades
 from tests.servers import PgServer
 
@@ -352,6 +352,7 @@ async def test_the_doctor_misses_days_that_are_dropped_soon(world: World) -> Non
     assert found.ok
     assert "none is missed" in found.found
     world.keep(30, 'export_dir = "out"')
+    await the_day_goes_on()
     found = await finding(world)
     oldest = day_of(datetime.now(UTC)) - 30 * DAY
     assert not found.ok
@@ -369,6 +370,14 @@ async def test_the_doctor_misses_days_that_are_dropped_soon(world: World) -> Non
     missing = ", ".join(f"trades {oldest + n * DAY:%Y-%m-%d}" for n in (1, 2))
     assert found.found == f"not exported, and dropped within 2 days: {missing}"
     assert found.remedy == "ravenwh export --ticks --to FOLDER"
+
+
+async def the_day_goes_on(for_s: float = 120.0) -> None:
+    """Return at once where the day of UTC has so long to go, else when the next one has begun."""
+    now = datetime.now(UTC)
+    left = (day_of(now) + DAY - now).total_seconds()
+    if left < for_s:
+        await asyncio.sleep(left)
 
 
 async def test_the_doctor_of_a_mart_that_is_not_there_yet(
@@ -410,11 +419,14 @@ async def test_they_are_in_the_log_and_the_metrics_of_a_running_tick_runner(worl
     feed = f'[feeds.default]\nendpoint = "ipc://{world.programs.folder}/feed"'
     world.keep(30, f'export_dir = "out"\n{feed}')
     port = load(world.programs.settings_file, {}).port_of("tick", "metrics")
+    there = (port.host, port.number)
     async with world.programs.runner("tick") as runner:
         await runner.until(lambda log: "TICK_DAYS_EXPIRE days=21 missing='funding_rate " in log)
-        page = await asyncio.to_thread(page_at, port.host, port.number, "/metrics")
-    assert page is not None
-    assert b"\nravenwh_tick_days_expiring 21.0\n" in page.body
+        async with asyncio.timeout(PATIENCE_S):  # the metrics follow the line
+            while (page := await asyncio.to_thread(page_at, *there, "/metrics")) is None or (  # noqa: ASYNC110
+                b"\nravenwh_tick_days_expiring 21.0\n" not in page.body
+            ):
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ async def test_settings_that_make_no_bars_are_refused(
 
 async def test_changed_parameters_are_refused_until_they_have_another_name(world: World) -> None:
     async with world.programs().runner("make_bars") as runner, world.publisher() as publisher:
-        await publisher.wait_for_subscribers([TRADES], timeout_s=30)
+        await publisher.wait_for_subscribers([TRADES], timeout_s=60)
         await send(publisher, [trade(n) for n in range(5)])
         await runner.until(lambda log: "BATCH_WRITTEN" in log)
     other = world.programs(profiles="trb_a = { expected_ticks = 20 }")
@@ -132,13 +132,14 @@ async def test_trades_that_nobody_has_any_more_are_told_by_the_bar(world: World)
     """The publisher has no control endpoint: what goes by while nobody listens is lost."""
     trades = [trade(n, trade_id=str(n)) for n in range(60)]
     async with world.publisher() as publisher:
-        async with world.programs().runner("make_bars"):
-            await publisher.wait_for_subscribers([TRADES], timeout_s=30)
+        async with world.programs().runner("make_bars") as runner:
+            await publisher.wait_for_subscribers([TRADES], timeout_s=60)
             await send(publisher, trades[:25])
+            await runner.received(25)
             assert [one.after_gap for one in await published(world, 2)] == [False, False]
         await send(publisher, trades[25:38])
         async with world.programs().runner("make_bars") as runner:
-            await publisher.wait_for_subscribers([TRADES], timeout_s=30)
+            await publisher.wait_for_subscribers([TRADES], timeout_s=60)
             await send(publisher, trades[38:])
             bars = await published(world, 4)
             await runner.until(lambda log: "FEED_GAP" in log)
@@ -162,7 +163,7 @@ async def test_subscribers_of_bars_ask_for_them_by_control(world: World) -> None
             both = [collection("TRADE", symbol) for symbol in ("BTCUSDT", "ETHUSDT")]
             assert list(listed.collections) == both
             ether = wire.topic("BINANCE_FUTURES", "TRADE", "ETHUSDT")
-            await publisher.wait_for_subscribers([TRADES, ether], timeout_s=30)
+            await publisher.wait_for_subscribers([TRADES, ether], timeout_s=60)
             await send(publisher, [trade(n) for n in range(10)])
             assert len(await published(world, 1)) == 1
             assert (await client.stop_collection(collection("TRADE", "ETHUSDT"))).changed

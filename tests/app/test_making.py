@@ -442,6 +442,7 @@ async def test_changed_parameters_need_another_name(stand: Stand) -> None:
 
 
 async def test_states_are_kept_now_and_then(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "KEEP_EVERY_S", 3600.0)
     stand.arrive(*numbered([trade(0)]))
     stand.take()
     await stand.write()

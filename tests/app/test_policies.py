@@ -29,7 +29,7 @@ from ravenwh.domain.register import Register
 from ravenwh.domain.series import TimeRange
 from ravenwh.schema import ROLLUPS
 from ravenwh.sources.simulator import SimulatedMarket
-from ravenwh.warehouse.engine import make_engine
+from tests.conftest import engine_on
 from tests.engines.fixtures import EngineDatabase
 from tests.programs import Programs
 from tests.warehouse.conftest import kline_sink
@@ -236,14 +236,13 @@ def test_a_mart_made_without_timescaledb_is_adopted(
 
 
 async def fill(url: str) -> None:
-    engine = make_engine(url)
-    sink = kline_sink(engine, Register())
     days = TimeRange(start=datetime(2024, 1, 2, tzinfo=UTC), end=datetime(2024, 1, 5, tzinfo=UTC))
-    for symbol in ("BTCUSDT", "ETHUSDT"):
-        market = SimulatedMarket(symbol=symbol, venue="BINANCE_SPOT")
-        result = await sink.write(list(market.klines("1m", days)))
-        assert result.rejected == ()
-    await engine.dispose()
+    async with engine_on(url) as engine:
+        sink = kline_sink(engine, Register())
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            market = SimulatedMarket(symbol=symbol, venue="BINANCE_SPOT")
+            result = await sink.write(list(market.klines("1m", days)))
+            assert result.rejected == ()
 
 
 def everything(desk: Desk, relation: str) -> dict[str, tuple[Any, ...]]:

@@ -20,7 +20,9 @@ from tests.programs import Programs
 def use(owner: psycopg.Connection[tuple[object, ...]], password: str) -> None:
     """Give the role another password, and end its connections."""
     owner.execute(sql.SQL("ALTER ROLE reader PASSWORD {}").format(password))
-    owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'reader'")
+    owner.execute(
+        "SELECT pg_terminate_backend(pid, 60_000) FROM pg_stat_activity WHERE usename = 'reader'"
+    )
 
 
 def test_a_rotated_password_is_read_again(tmp_path: Path, mart_url: str) -> None:

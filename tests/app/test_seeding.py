@@ -27,7 +27,7 @@ async def test_a_runner_that_waits_for_a_seeding_can_be_stopped(
         other.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         process = await world.start("runners.kline")
         async with ended(process):
-            runner = Runner(process=process)
+            runner = Runner(process=process, metrics_port=0)
             await runner.until(lambda log: "another seeding is at work" in log)
             await runner.stop()
 

@@ -13,7 +13,7 @@ import attrs
 from tests.chaos.parts import Runner
 
 EVERY_S = 0.2
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 SETTLED = ("written", "unchanged", "folded", "expired", "dead", "ignored")
 
 

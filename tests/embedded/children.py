@@ -19,7 +19,7 @@ PROGRAM = HERE.with_name("child.py")
 MODULES = os.pathsep.join([str(HERE.parents[2]), *filter(None, sys.path)])
 
 
-def until(holds: Callable[[], object], *, timeout_s: float = 20.0) -> None:
+def until(holds: Callable[[], object], *, timeout_s: float = 60.0) -> None:
     """Wait for another process to bring something about."""
     deadline = time.monotonic() + timeout_s
     while not holds():
@@ -63,11 +63,11 @@ class Child:
         """Let it end as any program does."""
         assert self.process.stdin
         self.process.stdin.close()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(90) == 0
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(90)
 
     def close(self) -> None:
         self.process.kill()

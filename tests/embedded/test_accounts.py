@@ -66,7 +66,7 @@ def test_an_ordinary_user_has_a_whole_life_with_it(
     acknowledged = [user.hear()["number"] for _ in range(20)]
     assert owner(Path(f"/proc/{at['pid']}")) == plain_uid
     os.kill(at["pid"], signal.SIGKILL)
-    user.process.wait(30)
+    user.process.wait(90)
     again = child(uid=plain_uid, home=folder)
     assert again.ask("start")["url"] == at["url"]
     with psycopg.connect(at["url"]) as connection:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,7 @@ from ravenwh.embedded import EmbeddedPostgres, bin_dir
 from ravenwh.embedded.binaries import find, pg_config_folder, version_of
 from ravenwh.embedded.ports import choose_port
 from tests.embedded.children import Start
+from tests.programs import free_ports
 from tests.servers import PgServer
 
 
@@ -25,8 +27,9 @@ def program(path: Path, text: str) -> None:
 
 
 def test_a_port_of_the_settings_that_a_stranger_holds(root: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        port = stranger.getsockname()[1]
+    with closing(free_ports()) as free:
+        port = next(free)  # none that the system gives away once the stranger has left it
+    with socket.create_server(("127.0.0.1", port)):
         server = EmbeddedPostgres(root=root, port=port)
         with pytest.raises(Unavailable, match=rf"embedded\.port: found {port}\b") as caught:
             server.start()

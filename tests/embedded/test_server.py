@@ -77,9 +77,12 @@ def test_the_password_shows_only_where_it_is_asked_for(
 async def test_the_url_is_for_sqlalchemy_with_asyncpg(root: Path) -> None:
     with EmbeddedPostgres(root=root) as server:
         engine = create_async_engine(server.url)
-        async with engine.connect() as connection:
-            row = (await connection.execute(text("SELECT current_user, current_database()"))).one()
-        await engine.dispose()
+        try:
+            async with engine.connect() as connection:
+                who = await connection.execute(text("SELECT current_user, current_database()"))
+                row = who.one()
+        finally:
+            await engine.dispose()
     assert tuple(row) == ("ravenwh", "ravenwh")
     assert server.status().state == "stopped"
 
@@ -87,10 +90,12 @@ async def test_the_url_is_for_sqlalchemy_with_asyncpg(root: Path) -> None:
 async def test_a_stop_ends_the_connections_that_are_still_open(root: Path) -> None:
     server = EmbeddedPostgres(root=root).start()
     connection = await asyncpg.connect(server.libpq_url)
-    assert server.stop() is True
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-        await connection.execute("SELECT 1")
-    await connection.close()
+    try:
+        assert server.stop() is True
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await connection.execute("SELECT 1")
+    finally:
+        await connection.close()
 
 
 def test_a_log_that_grew_long_is_put_aside(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

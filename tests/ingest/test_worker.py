@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ FAST = Limits(
     retry_initial_s=0.001,
     retry_max_s=0.002,
     room_retry_s=0.01,
-    shutdown_grace_s=5,
+    shutdown_grace_s=30,
     receive_frames=7,
 )
 
@@ -154,7 +154,7 @@ class Bench:
         try:
             yield worker
             self.stop.set()
-            counts = await asyncio.wait_for(task, 20)
+            counts = await asyncio.wait_for(task, 60)
             settled = counts.written + counts.unchanged + counts.folded + counts.dead
             assert counts.received + counts.recovered == (
                 settled + counts.ignored + worker.in_journal
@@ -166,7 +166,7 @@ class Bench:
 
     async def until(self, worker: Worker[Candle], settled: Callable[[Counts], bool]) -> None:
         """Return when the counts are as asked; they change only when the worker runs."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not settled(worker.counts):  # noqa: ASYNC110  a turn of the loop, not a time
                 await asyncio.sleep(0)
 
@@ -188,9 +188,8 @@ async def test_what_nobody_can_read_is_a_dead_letter_and_the_rest_goes_on(bench:
     bench.source.feed([frame_of(candle(0)), broken, frame_of(candle(1))])
     async with bench.running() as worker:
         await bench.until(worker, lambda counts: counts.written == 2 and counts.dead == 1)
-    store = Store(bench.path)
-    (letter,) = store.dead_letters()
-    store.close()
+    with closing(Store(bench.path)) as store:
+        (letter,) = store.dead_letters()
     assert (letter.error, letter.frame) == ("DecodeError", broken)
 
 
@@ -200,9 +199,8 @@ async def test_a_cause_is_told_once_a_topic_and_every_letter_is_kept(bench: Benc
         await bench.until(worker, lambda counts: counts.dead == 80)
     told = [line for line in bench.lines if line.startswith("DEAD_LETTER")]
     assert len(told) == 2
-    store = Store(bench.path)
-    assert len(store.dead_letters()) == 80
-    store.close()
+    with closing(Store(bench.path)) as store:
+        assert len(store.dead_letters()) == 80
 
 
 def broken_frame(symbol: str, number: int) -> Frame:
@@ -247,9 +245,8 @@ async def test_rows_that_the_sink_refuses_are_isolated(bench: Bench) -> None:
     async with bench.running() as worker:
         await bench.until(worker, lambda counts: counts.written == 61 and counts.dead == 3)
     assert {key[1] for key in bench.table.rows}.isdisjoint(bad)
-    store = Store(bench.path)
-    assert [letter.code for letter in store.dead_letters()] == ["TEST"] * 3
-    store.close()
+    with closing(Store(bench.path)) as store:
+        assert [letter.code for letter in store.dead_letters()] == ["TEST"] * 3
 
 
 async def test_a_batch_that_is_too_large_is_split(bench: Bench) -> None:
@@ -332,9 +329,8 @@ async def test_a_disk_that_fails_after_the_commit_is_tried_until_it_is_back(
     async with bench.running() as worker:
         await bench.until(worker, lambda counts: counts.written == 1 and counts.dead == 1)
         assert not bench.failures[call]
-    store = Store(bench.path)
-    assert (store.acknowledged, len(store.dead_letters())) == (2, 1)
-    store.close()
+    with closing(Store(bench.path)) as store:
+        assert (store.acknowledged, len(store.dead_letters())) == (2, 1)
 
 
 async def test_frames_that_arrive_together_may_be_more_than_the_journal_holds(bench: Bench) -> None:
@@ -364,7 +360,7 @@ async def test_a_full_file_loses_nothing_and_goes_on_with_room(bench: Bench) -> 
         assert isinstance(worker.journal, Store)
         limit = worker.journal._db.execute("PRAGMA max_page_count = 20").fetchone()
         assert limit == (20,)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "JOURNAL_FULL\n" not in bench.lines:  # noqa: ASYNC110  a turn of the loop
                 await asyncio.sleep(0)
         assert worker.counts.received < 400

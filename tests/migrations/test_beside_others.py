@@ -19,13 +19,13 @@ from ravenwh.app.preflight import alembic_config
 from ravenwh.domain.register import Register
 from ravenwh.schema import KLINES
 from ravenwh.timescale.env import lock_name
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import ROOT, migrate, settings_for
+from tests.conftest import ROOT, engine_on, migrate, settings_for
 from tests.engines.fixtures import EngineDatabase
 from tests.migrations import successor
+from tests.programs import ended
 from tests.warehouse.conftest import candle, kline_sink
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def test_two_processes_upgrade_at_the_same_moment(
@@ -57,9 +57,8 @@ def test_two_processes_upgrade_at_the_same_moment(
 async def writing(each_server: EngineDatabase) -> AsyncIterator[AsyncEngine]:
     """An engine on a migrated mart."""
     await asyncio.to_thread(migrate, each_server.url)
-    engine = make_engine(each_server.url)
-    yield engine
-    await engine.dispose()
+    async with engine_on(each_server.url) as engine:
+        yield engine
 
 
 async def test_writers_go_on_while_a_migration_waits_for_a_reader(
@@ -79,13 +78,14 @@ async def test_writers_go_on_while_a_migration_waits_for_a_reader(
             cwd=ROOT,
             stdout=PIPE,
         )
-        assert upgrade.stdout
-        for minute in range(1, 4):
-            await until_it_tries_again(upgrade.stdout)
-            assert (await sink.write([candle(minute)])).written == 1
-        assert upgrade.returncode is None
-        await reader.rollback()
-        await upgrade.communicate()
+        async with ended(upgrade):
+            assert upgrade.stdout
+            for minute in range(1, 4):
+                await until_it_tries_again(upgrade.stdout)
+                assert (await sink.write([candle(minute)])).written == 1
+            assert upgrade.returncode is None
+            await reader.rollback()
+            await upgrade.communicate()
     assert upgrade.returncode == 0
     assert (await sink.write([candle(4)])).written == 1
     async with writing.connect() as connection:

@@ -19,8 +19,7 @@ from ravenwh.app.preflight import alembic_config
 from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.schema import ROLLUPS, VIEWS
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import ROOT, migrate, settings_for
+from tests.conftest import ROOT, engine_on, migrate, settings_for
 from tests.engines.fixtures import EngineDatabase
 from tests.warehouse.conftest import candle, kline_sink
 
@@ -46,10 +45,9 @@ def klines() -> list[Candle]:
 
 
 async def write(database: EngineDatabase) -> None:
-    engine = make_engine(database.url)
     messages = klines()
-    result = await kline_sink(engine, Register()).write(messages)
-    await engine.dispose()
+    async with engine_on(database.url) as engine:
+        result = await kline_sink(engine, Register()).write(messages)
     assert result.written == len(messages)
 
 

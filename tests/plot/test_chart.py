@@ -22,8 +22,8 @@ from ravenwh.features import Chain, Profile, TickImbalance, TickRun, Vpin, to_ca
 from ravenwh.plot.chart import DOWN, MOST, PRICES, UP, chart
 from ravenwh.sources.simulator import SimulatedMarket
 from ravenwh.warehouse.bar_sink import BarSink
-from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.read import Warehouse
+from tests.conftest import engine_on
 from tests.servers import PgServer
 from tests.warehouse.conftest import kline_sink
 
@@ -49,28 +49,27 @@ def wh(pg_server: PgServer, mart_template: str) -> Iterator[Warehouse]:
 
 
 async def fill(url: str) -> None:
-    engine = make_engine(url)
-    await kline_sink(engine, Register()).write(list(MARKET.klines("1m", SPAN)))
-    for name, (_, profile) in PROFILES.items():
-        chain, candles = Chain(profile), []
-        for trade in MARKET.trades(SPAN):
-            bar = chain.push(trade)
-            if bar is None:
-                continue
-            candles.append(
-                to_candle(
-                    bar,
-                    profile=profile,
-                    name=name,
-                    venue=MARKET.venue,
-                    symbol=MARKET.symbol,
-                    producer="",
+    async with engine_on(url) as engine:
+        await kline_sink(engine, Register()).write(list(MARKET.klines("1m", SPAN)))
+        for name, (_, profile) in PROFILES.items():
+            chain, candles = Chain(profile), []
+            for trade in MARKET.trades(SPAN):
+                bar = chain.push(trade)
+                if bar is None:
+                    continue
+                candles.append(
+                    to_candle(
+                        bar,
+                        profile=profile,
+                        name=name,
+                        venue=MARKET.venue,
+                        symbol=MARKET.symbol,
+                        producer="",
+                    )
                 )
-            )
-            if len(candles) == 9:
-                chain.note_gap()
-        await BarSink.into_all(engine, Register()).write(candles)
-    await engine.dispose()
+                if len(candles) == 9:
+                    chain.note_gap()
+            await BarSink.into_all(engine, Register()).write(candles)
 
 
 def bars(wh: Warehouse, profile: str) -> Frames:

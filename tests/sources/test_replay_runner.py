@@ -84,7 +84,7 @@ async def replaying(*arguments: str, cwd: Path) -> AsyncIterator[Process]:
         stderr=PIPE,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             yield process
     finally:
         if process.returncode is None:

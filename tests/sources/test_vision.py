@@ -338,7 +338,10 @@ def test_a_locked_archive_is_refused(tmp_path: Path) -> None:
         file.check()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.integers(0, 10_000))
 def test_a_changed_archive_gives_rows_or_refused(
     tmp_path: Path, at: int, value: int, cut: int
@@ -459,7 +462,10 @@ LINES = st.lists(
 ).map(lambda lines: "\n".join(lines).encode("utf-8", "replace"))
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     data=st.one_of(st.binary(max_size=300), LINES),
     name=st.sampled_from(["A-1m-x.csv", "A-1h-x.csv", "A-trades-x.csv", "A-aggTrades-x.csv"]),

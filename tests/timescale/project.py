@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,6 +83,18 @@ class Place:
                 cursor = connection.execute(query.replace("{s}", self.schema))  # type: ignore[arg-type]
                 found[name] = list(cursor.fetchall()) if cursor.description else []
         return found
+
+
+@contextmanager
+def connected(place: Place, **connect: Any) -> Iterator[sa.Connection]:
+    """A connection of the caller's own, on a place."""
+    url = sa.make_url(place.url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, connect_args=connect)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @attrs.define(kw_only=True)

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import attrs
 import pytest
-import sqlalchemy as sa
 from alembic.util import CommandError
 
 from ravenwh.timescale import Columnstore, LevelError, MigrationError
 from ravenwh.timescale.apply import adopt, apply_policies, policy_differences
 from tests.engines.fixtures import EngineDatabase
 from tests.timescale.models import IDS, hypertable, market
-from tests.timescale.project import Place, Project
+from tests.timescale.project import Place, Project, connected
 from tests.timescale.state import catalog, fill, rollups
-
-
-@contextmanager
-def connected(place: Place) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(sa.make_url(place.url).set(drivername="postgresql+psycopg"))
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
 
 
 @pytest.fixture(params=["wasm", "bare"])

@@ -14,7 +14,7 @@ from alembic.util import CommandError
 
 from ravenwh.timescale.level import Engine, inspect_engine
 from tests.timescale.models import HOME, hypertable, market
-from tests.timescale.project import Place, Project
+from tests.timescale.project import Place, Project, connected
 from tests.timescale.state import catalog, fill
 
 
@@ -65,12 +65,10 @@ def test_sync_drivers_serve_as_well(place: Place, project_on: Any) -> None:
 
 def test_a_connection_of_the_callers_own(place: Place, project_on: Any) -> None:
     project: Project = project_on(place)
-    engine = sa.create_engine(sa.make_url(place.url).set(drivername="postgresql+psycopg"))
-    with engine.connect() as connection:
+    with connected(place) as connection:
         project.options |= {"connection": connection, "url": None}
         project.start(market())
         project.check(market())
-    engine.dispose()
 
 
 @pytest.mark.parametrize("name", ["Market", "public", "pg_x", "_timescaledb_x", "a b", "a;b", "1a"])
@@ -81,16 +79,11 @@ def test_schema_names_that_are_not_allowed(none: Place, project_on: Any, name: s
 
 def test_a_search_path_that_hides_the_schema_is_refused(none: Place, project_on: Any) -> None:
     none.rows("CREATE SCHEMA market")
-    engine = sa.create_engine(
-        sa.make_url(none.url).set(drivername="postgresql+psycopg"),
-        connect_args={"options": "-csearch_path=market,public"},
-    )
     with (
-        engine.connect() as connection,
+        connected(none, options="-csearch_path=market,public") as connection,
         pytest.raises(CommandError, match="connect with search_path = public"),
     ):
         project_on(none).check(market(), url=None, connection=connection)
-    engine.dispose()
 
 
 def test_another_schema_name(place: Place, project_on: Any) -> None:
@@ -229,7 +222,7 @@ def test_two_processes_at_the_same_moment(server: Place, project_on: Any) -> Non
         both = [subprocess.Popen(program, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         waited = [each.stdout.readline() for each in both if each.stdout]
         held.execute(f"SELECT pg_advisory_unlock({lock})")  # type: ignore[call-overload]
-    said = [each.communicate(timeout=60)[0] for each in both]
+    said = [each.communicate(timeout=120)[0] for each in both]
     assert [each.returncode for each in both] == [0, 0], said
     assert waited == ["another process is migrating: waiting for it\n"] * 2
     project.check(market())
@@ -241,18 +234,17 @@ def test_a_reader_in_the_way_delays_but_does_not_stop(server: Place, project_on:
     project.start(market())
     fill(server)
     project.revision(market(volume=sa.Numeric(38, 8)))
-    reader = server.connect()
-    reader.autocommit = False
-    reader.execute("SELECT count(*) FROM market.fact__kline")
     tried: list[str] = []
+    with server.connect() as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM market.fact__kline")
 
-    def tell(line: str) -> None:
-        if "trying again" in line:
-            tried.append(line)
-            reader.rollback()
+        def tell(line: str) -> None:
+            if "trying again" in line:
+                tried.append(line)
+                reader.rollback()
 
-    project.upgrade(market(volume=sa.Numeric(38, 8)), tell=tell, lock_timeout_s=0.2)
-    reader.close()
+        project.upgrade(market(volume=sa.Numeric(38, 8)), tell=tell, lock_timeout_s=0.2)
     assert tried
     project.check(market(volume=sa.Numeric(38, 8)))
 
@@ -309,13 +301,8 @@ def test_policies_of_the_settings_are_compared(community: Place, project_on: Any
 
 
 def look(place: Place) -> Engine:
-    engine = sa.create_engine(
-        sa.make_url(place.url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool
-    )
-    with engine.connect() as connection:
-        found = inspect_engine(connection)
-    engine.dispose()
-    return found
+    with connected(place) as connection:
+        return inspect_engine(connection)
 
 
 def test_one_query_tells_the_engine(bare: Place) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,8 +23,8 @@ from ravenwh.features import KINDS
 from ravenwh.schema import BARS, DIMENSIONS
 from ravenwh.warehouse.bar_sink import BarSink
 from ravenwh.warehouse.bars import BAR_FACTS
-from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.read import Warehouse
+from tests.conftest import engine_on
 from tests.warehouse.bars import MILLISECOND, PARAMETERS, bar, bucket
 from tests.warehouse.conftest import START, candle
 
@@ -189,17 +190,14 @@ async def test_a_soft_deleted_profile_comes_back_but_never_as_another(
 
 
 async def test_two_writers_with_the_same_new_profile_at_once(mart_url: str) -> None:
-    engines = [make_engine(mart_url) for _ in range(4)]
-    try:
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(engine_on(mart_url)) for _ in range(4)]
         sinks = [BarSink.into_all(engine, Register()) for engine in engines]
         batch = [bar(profile=f"tib_{name}") for name in "abcde"]
         results = await asyncio.gather(*(sink.write(batch) for sink in sinks))
         assert sum(result.written for result in results) == 5
         assert sum(result.unchanged for result in results) == 15
         assert len(await profiles(engines[0])) == 5
-    finally:
-        for engine in engines:
-            await engine.dispose()
 
 
 @pytest.mark.parametrize(

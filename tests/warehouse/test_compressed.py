@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -26,8 +26,7 @@ from ravenwh.ports import Frame
 from ravenwh.schema import KLINES, REFRESH_DUE, ROLLUPS
 from ravenwh.warehouse.compressed import by_series_and_day
 from ravenwh.warehouse.due import Notes
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import migrate
+from tests.conftest import engine_on, migrate
 from tests.engines.fixtures import EngineDatabase
 from tests.engines.native import DSN
 from tests.warehouse.compressed import (
@@ -74,10 +73,9 @@ def migrated_native(native_timescale: EngineDatabase) -> str:
 @pytest.fixture
 async def engine(migrated: str) -> AsyncIterator[AsyncEngine]:
     """An engine on it, with a limit that a few series reach."""
-    engine = make_engine(migrated)
-    in_each_session(engine, f"SET {LIMIT} = {LOW}")
-    yield engine
-    await engine.dispose()
+    async with engine_on(migrated) as engine:
+        in_each_session(engine, f"SET {LIMIT} = {LOW}")
+        yield engine
 
 
 async def state(engine: AsyncEngine) -> tuple[int, int, set[Any]]:
@@ -135,60 +133,53 @@ async def test_the_days_of_all_parts_are_noted_for_a_refresh(engine: AsyncEngine
 
 
 async def test_one_series_and_day_above_the_limit(migrated: str) -> None:
-    engine = make_engine(migrated)
-    in_each_session(engine, f"SET {LIMIT} = 10")
-    await fill(engine, symbols(1), 1000)
-    sink = kline_sink(engine, Register())
-    with batches_split() as parts:
-        result = await sink.write([corrected("C000USDT", 500)])
-    assert parts == [1]
-    assert result.written == 1
-    async with engine.connect() as connection:
-        assert await connection.scalar(sa.text(f"SHOW {LIMIT}")) == "10"  # lifted for its own only
-    await engine.dispose()
+    async with engine_on(migrated) as engine:
+        in_each_session(engine, f"SET {LIMIT} = 10")
+        await fill(engine, symbols(1), 1000)
+        sink = kline_sink(engine, Register())
+        with batches_split() as parts:
+            result = await sink.write([corrected("C000USDT", 500)])
+        assert parts == [1]
+        assert result.written == 1
+        async with engine.connect() as connection:  # it was lifted for its own only
+            assert await connection.scalar(sa.text(f"SHOW {LIMIT}")) == "10"
 
 
 async def test_the_rights_of_a_runner_suffice(migrated_native: str) -> None:
-    owner = make_engine(migrated_native)
-    await fill(owner, symbols(5), 1000)
     role = sa.make_url(migrated_native).database  # as much the test's own as its database
-    async with owner.begin() as connection:
-        await connection.execute(sa.text(f"CREATE ROLE {role}"))
-        for right in ("USAGE ON SCHEMA", "SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA"):
-            await connection.execute(sa.text(f"GRANT {right} mart TO {role}"))
-    writer = make_engine(migrated_native)
-    in_each_session(writer, f"SET ROLE {role}", f"SET {LIMIT} = {LOW}")
-    try:
-        with batches_split() as parts:
-            sink = kline_sink(writer, Register())
-            result = await sink.write([corrected(name, 7) for name in symbols(5)])
-        assert parts == [5]
-        assert result.written == 5
-    finally:
-        await writer.dispose()
+    async with engine_on(migrated_native) as owner:
+        await fill(owner, symbols(5), 1000)
         async with owner.begin() as connection:
-            await connection.execute(sa.text(f"DROP OWNED BY {role}"))
-            await connection.execute(sa.text(f"DROP ROLE {role}"))
-        await owner.dispose()
+            await connection.execute(sa.text(f"CREATE ROLE {role}"))
+            for right in ("USAGE ON SCHEMA", "SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA"):
+                await connection.execute(sa.text(f"GRANT {right} mart TO {role}"))
+        try:
+            async with engine_on(migrated_native) as writer:
+                in_each_session(writer, f"SET ROLE {role}", f"SET {LIMIT} = {LOW}")
+                with batches_split() as parts:
+                    sink = kline_sink(writer, Register())
+                    result = await sink.write([corrected(name, 7) for name in symbols(5)])
+            assert parts == [5]
+            assert result.written == 5
+        finally:
+            async with owner.begin() as connection:
+                await connection.execute(sa.text(f"DROP OWNED BY {role}"))
+                await connection.execute(sa.text(f"DROP ROLE {role}"))
 
 
 async def test_three_runners_at_once_into_the_same_compressed_rows(migrated_native: str) -> None:
     names = symbols(5)
-    engines = [make_engine(migrated_native) for _ in range(3)]
-    for engine in engines:
-        in_each_session(engine, f"SET {LIMIT} = {LOW}")
-    await fill(engines[0], names, 1000)
-    await asyncio.gather(
-        *(
-            stubborn(engine, [corrected(n, m, version) for m in range(0, 1000, 50) for n in order])
-            for version, (engine, order) in enumerate(
-                zip(engines, (names, names[::-1], names), strict=True)
-            )
-        )
-    )
-    assert await state(engines[0]) == (5000, 5000, {22.0, 24.0})  # the last version of each
-    for engine in engines:
-        await engine.dispose()
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(engine_on(migrated_native)) for _ in range(3)]
+        for engine in engines:
+            in_each_session(engine, f"SET {LIMIT} = {LOW}")
+        await fill(engines[0], names, 1000)
+        batches = [
+            [corrected(n, m, version) for m in range(0, 1000, 50) for n in order]
+            for version, order in enumerate((names, names[::-1], names))
+        ]
+        await asyncio.gather(*map(stubborn, engines, batches))
+        assert await state(engines[0]) == (5000, 5000, {22.0, 24.0})  # the last version of each
 
 
 async def stubborn(engine: AsyncEngine, batch: list[Candle]) -> None:
@@ -210,12 +201,11 @@ async def test_one_refused_row_is_the_only_dead_one_of_a_split_batch(
         await connection.execute(sa.text(check))
     batch = [corrected(name, minute) for minute in (10, 500) for name in names]
     batch.append(kline(names[3], 600, event_time=START + DAY * 60 * 10**9, close=66.0))
-    store = Store(tmp_path / "journal.sqlite")
-    counts = await replayed(engine, store, batch)
+    with closing(Store(tmp_path / "journal.sqlite")) as store:
+        counts = await replayed(engine, store, batch)
     assert (counts.recovered, counts.dead) == (11, 1)
     assert counts.written + counts.unchanged == 10  # what a part committed is not written again
     assert await state(engine) == (5000, 5000, {23.0, 21.0})
-    store.close()
 
 
 class Nothing:
@@ -265,13 +255,11 @@ async def test_old_journal_rows_into_compressed_chunks(engine: AsyncEngine, tmp_
     older = [corrected(n, minute, version=-1) for minute in range(1, minutes, 30) for n in names]
     late = [corrected(name, minute) for minute in range(2, minutes, 30) for name in names]
     recorded = sorted(same + older + late, key=lambda one: one.open_time)
-    store = Store(tmp_path / "journal.sqlite")
-    with batches_split() as parts:
+    with closing(Store(tmp_path / "journal.sqlite")) as store, batches_split() as parts:
         counts = await replayed(engine, store, recorded)
     assert sum(parts) == 8  # four series, two days
     assert (counts.recovered, counts.written) == (len(recorded), len(late))
     assert (counts.unchanged, counts.dead) == (len(same + older), 0)
-    store.close()
     assert await wrong_buckets(engine, "1d") > 0
     await refresh(engine)
     await rollups_are_right(engine)
@@ -325,21 +313,20 @@ LONG = (
 @pytest.mark.parametrize("count", [200_000, pytest.param(1_000_000, marks=LONG)])
 async def test_a_correction_of_every_row(migrated_native: str, count: int) -> None:
     """In the order of a feed: each minute of all series, then the next."""
-    engine = make_engine(migrated_native, statement_s=300)
-    names, minutes = symbols(200), count // 200
-    await fill(engine, names, minutes)
-    await refresh(engine)
-    for table in ROLLUPS.values():
-        await compress(engine, table)
-    sink = kline_sink(engine, Register())
-    every = (corrected(name, minute) for minute in range(minutes) for name in names)
-    written = 0
-    with batches_split() as parts:
-        while batch := list(islice(every, BATCH)):
-            written += (await sink.write(batch)).written
-    assert written == count
-    assert parts  # 200 compressed batches at once are beyond the limit of TimescaleDB itself
-    assert await wrong_buckets(engine, "1d") > 0
-    await refresh(engine)
-    await rollups_are_right(engine)
-    await engine.dispose()
+    async with engine_on(migrated_native, statement_s=300) as engine:
+        names, minutes = symbols(200), count // 200
+        await fill(engine, names, minutes)
+        await refresh(engine)
+        for table in ROLLUPS.values():
+            await compress(engine, table)
+        sink = kline_sink(engine, Register())
+        every = (corrected(name, minute) for minute in range(minutes) for name in names)
+        written = 0
+        with batches_split() as parts:
+            while batch := list(islice(every, BATCH)):
+                written += (await sink.write(batch)).written
+        assert written == count
+        assert parts  # 200 compressed batches at once are beyond the limit of TimescaleDB itself
+        assert await wrong_buckets(engine, "1d") > 0
+        await refresh(engine)
+        await rollups_are_right(engine)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import sqlalchemy as sa
 
 from ravenwh.domain.errors import Unavailable
+from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
+from ravenwh.ports import WriteResult
 from ravenwh.warehouse.engine import answer_of, make_engine
+from ravenwh.warehouse.write import FactSink
+from tests.conftest import engine_on
 from tests.warehouse.conftest import candle, kline_sink
 
 
@@ -58,18 +62,23 @@ async def test_a_server_that_stops_answering_is_away_and_can_come_back(mart_url:
     assert url.port
     hole = Hole(url.host, url.port)
     async with hole.listening() as port:
-        engine = make_engine(url.set(host="127.0.0.1", port=port), connect_s=1, statement_s=1)
-        sink = kline_sink(engine, Register())
-        await sink.write([candle(0)])
-        hole.open.clear()
-        async with asyncio.timeout(20):
+        there = url.set(host="127.0.0.1", port=port)
+        async with asyncio.timeout(60), engine_on(there, connect_s=1, statement_s=1) as engine:
+            sink = kline_sink(engine, Register())
+            await tried(sink, candle(0))
+            hole.open.clear()
             with pytest.raises(Unavailable):
                 await sink.write([candle(1)])
-        hole.open.set()
-        async with asyncio.timeout(20):
-            result = await sink.write([candle(1)])
+            hole.open.set()
+            result = await tried(sink, candle(1))
         assert result.written + result.unchanged == 1  # the first try may have arrived
-        await engine.dispose()
+
+
+async def tried(sink: FactSink[Candle], kline: Candle) -> WriteResult:
+    """Written as the worker does it: a second may be too short for a machine with much to do."""
+    while True:
+        with suppress(Unavailable):
+            return await sink.write([kline])
 
 
 async def test_neither_a_sign_of_life_nor_the_end_waits_for_a_server_that_stops_answering(
@@ -81,10 +90,12 @@ async def test_neither_a_sign_of_life_nor_the_end_waits_for_a_server_that_stops_
     hole = Hole(url.host, url.port)
     async with hole.listening() as port:
         engine = make_engine(url.set(host="127.0.0.1", port=port))
-        async with engine.connect(), engine.connect():
-            await answer_of(engine)
-        hole.open.clear()
-        async with asyncio.timeout(20):
+        try:
+            async with engine.connect(), engine.connect():
+                await answer_of(engine)
+            hole.open.clear()
             with pytest.raises(Unavailable, match=r"not answered for 0\.1 s"):
                 await answer_of(engine, within_s=0.1)
-            await engine.dispose()
+        finally:
+            async with asyncio.timeout(60):
+                await engine.dispose()

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ravenwh.domain.errors import RavenwhError, Rejected, SchemaMismatch, TooLarge, Unavailable
-from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.errors import BY_STATE, by_state, translated
+from tests.conftest import engine_on
 
 CLASSES = re.findall(
     r"\w\w",
@@ -71,10 +71,9 @@ def test_every_entry_of_the_table_is_a_state_or_a_class() -> None:
 
 async def test_a_wrong_password_needs_a_person(mart_url: str) -> None:
     url = sa.make_url(mart_url).set(password="wrong")
-    engine = make_engine(url)
-    with pytest.raises(Unavailable) as caught, translated():
-        async with engine.connect():
-            pass
+    async with engine_on(url) as engine:
+        with pytest.raises(Unavailable) as caught, translated():
+            async with engine.connect():
+                pass
     assert caught.value.needs_person
     assert "wrong" not in str(caught.value)
-    await engine.dispose()

@@ -15,8 +15,7 @@ from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.schema import BARS
 from ravenwh.warehouse.bar_sink import BarSink
-from ravenwh.warehouse.engine import make_engine
-from tests.conftest import migrate
+from tests.conftest import engine_on, migrate
 from tests.engines.fixtures import EngineDatabase
 from tests.warehouse.bars import MILLISECOND, bar
 from tests.warehouse.compressed import LIMIT, batches_split, compress, in_each_session
@@ -31,9 +30,8 @@ Bar = tuple[int, int, int]
 @pytest.fixture
 async def engine(each_engine: EngineDatabase) -> AsyncIterator[AsyncEngine]:
     await asyncio.to_thread(migrate, each_engine.url)
-    engine = make_engine(each_engine.url)
-    yield engine
-    await engine.dispose()
+    async with engine_on(each_engine.url) as engine:
+        yield engine
 
 
 def candle(one: Bar, **changes: Any) -> Candle:
@@ -118,9 +116,8 @@ def is_foreign(one: Bar, rows: Sequence[tuple[Bar, bool]]) -> bool:
 async def test_so_is_a_batch_that_is_split(each_community: EngineDatabase) -> None:
     """One that decompresses more than TimescaleDB does at once."""
     await asyncio.to_thread(migrate, each_community.url)
-    engine = make_engine(each_community.url)
-    in_each_session(engine, f"SET {LIMIT} = 100")
-    try:
+    async with engine_on(each_community.url) as engine:
+        in_each_session(engine, f"SET {LIMIT} = 100")
         days = [(day * 86_400_000 + at, 0, day * 86_400_000 + at + 9) for day, at in DAYS]
         await build(engine, days)
         await compress(engine, FACT)
@@ -130,5 +127,3 @@ async def test_so_is_a_batch_that_is_split(each_community: EngineDatabase) -> No
             # built ones are not revised by what comes over the wire
             assert await refused(engine, [*amid, *later]) == amid
         assert parts
-    finally:
-        await engine.dispose()

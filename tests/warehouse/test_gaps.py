@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ravenwh.domain.errors import Unavailable
 from ravenwh.ports import Gap
 from ravenwh.schema import FEED_GAPS
-from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.gaps import FeedGaps
+from tests.conftest import engine_on
 from tests.warehouse.conftest import MINUTE, START
 
 NUMBERS = Gap(
@@ -95,7 +95,6 @@ async def test_garbage_is_kept_as_far_as_a_table_takes_it(mart: AsyncEngine) -> 
 
 
 async def test_a_database_that_is_away_says_so() -> None:
-    engine = make_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none", schema="mart")
-    with pytest.raises(Unavailable):
-        await FeedGaps(engine=engine).note([NUMBERS])
-    await engine.dispose()
+    async with engine_on("postgresql+asyncpg://nobody@127.0.0.1:1/none", schema="mart") as engine:
+        with pytest.raises(Unavailable):
+            await FeedGaps(engine=engine).note([NUMBERS])

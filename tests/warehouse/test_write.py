@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -15,8 +17,8 @@ from ravenwh.domain.instrument import Contract, Instrument
 from ravenwh.domain.messages import Candle
 from ravenwh.domain.register import Register
 from ravenwh.schema import DIMENSIONS, KLINES, SYMBOLS
-from ravenwh.warehouse.engine import make_engine
 from ravenwh.warehouse.write import FactSink
+from tests.conftest import engine_on
 from tests.warehouse.conftest import MINUTE, START, candle, kline_sink, rows
 
 VALUES = [c for c in KLINES.columns if c.name not in {"ingested_at", "revised_at"}]
@@ -234,10 +236,8 @@ async def test_the_register_holds_what_was_written(
 
 
 async def test_two_writers_with_the_same_new_names_at_once(mart_url: str) -> None:
-    import asyncio
-
-    engines = [make_engine(mart_url) for _ in range(4)]
-    try:
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(engine_on(mart_url)) for _ in range(4)]
         sinks = [kline_sink(engine, Register()) for engine in engines]
         batch = [candle(symbol=f"{coin}USDT") for coin in ("BTC", "ETH", "SOL", "XRP", "ADA")]
         results = await asyncio.gather(
@@ -246,13 +246,9 @@ async def test_two_writers_with_the_same_new_names_at_once(mart_url: str) -> Non
         assert sum(result.written for result in results) == 5
         assert sum(result.unchanged for result in results) == 15
         assert len(await rows(engines[0], KLINES.c.coin_id)) == 5
-    finally:
-        for engine in engines:
-            await engine.dispose()
 
 
 async def test_a_server_that_is_away_is_unavailable() -> None:
-    engine = make_engine("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
-    with pytest.raises(Unavailable, match="cannot be reached"):
-        await kline_sink(engine, Register()).write([candle()])
-    await engine.dispose()
+    async with engine_on("postgresql+asyncpg://nobody@127.0.0.1:1/nothing") as engine:
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await kline_sink(engine, Register()).write([candle()])
