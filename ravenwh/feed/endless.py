@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import os
 import socket
+import stat
 import struct
 import termios
 import time
@@ -178,17 +179,15 @@ class Endless:
 def _borrowed(descriptor: int) -> Iterator[socket.socket | None]:
     """The connection with this descriptor, held open for as long; None where it is no TCP.
 
-    ZeroMQ may close it at any time, and then the number is soon that of something else.
+    ZeroMQ may close it at any time, and then the number is soon that of something else. A file is
+    not touched: to close a copy of its descriptor would give back the locks that SQLite has on it.
     """
     try:
-        held = os.dup(descriptor)
+        is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+        found = socket.socket(fileno=os.dup(descriptor)) if is_socket else None
     except OSError:
-        yield None
-        return
-    try:
-        found = socket.socket(fileno=held)
-    except OSError:  # no socket at all
-        os.close(held)
+        found = None
+    if found is None:
         yield None
         return
     with found:

@@ -109,8 +109,6 @@ async def faults(world: World) -> None:
             lambda: cut("the database", world.database_way),
             lambda: slow("the database", world.database_way, 100_000),
             lambda number=number: world.restart_publisher(kill=bool(number % 2)),  # type: ignore[misc]
-            world.kill_publisher_unheard,
-            world.kill_publisher_in_a_gap,
         ]
         if world.database.space is not None:
             deeds.append(full)
@@ -118,6 +116,18 @@ async def faults(world: World) -> None:
         for deed in deeds:
             await asyncio.sleep(world.rng.uniform(0, plan.calm_s))
             await deed()
+
+
+async def deaths(world: World) -> None:
+    """Publishers die with numbers that nobody has taken, and the runner after each of them."""
+    plan = world.plan
+    for _ in range(plan.rounds):
+        deeds = [world.kill_publisher_unheard, world.kill_publisher_in_a_gap]
+        world.rng.shuffle(deeds)
+        for deed in deeds:
+            await asyncio.sleep(world.rng.uniform(0, plan.calm_s))
+            await deed()
+            await world.kill_runner(world.rng.uniform(0, plan.down_s))
 
 
 @attrs.frozen(kw_only=True)
@@ -149,7 +159,7 @@ class Report:
 
 
 async def storm(plan: Plan) -> Report:
-    """Let all of it happen."""
+    """All that nothing may be lost by."""
 
     async def happen(world: World) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -157,6 +167,11 @@ async def storm(plan: Plan) -> Report:
             tasks.create_task(faults(world))
 
     return await played(plan, happen)
+
+
+async def bereft(plan: Plan) -> Report:
+    """Publishers die, and what nobody has taken dies with them; the runner is killed after each."""
+    return await played(plan, deaths)
 
 
 async def outrun(plan: Plan, ring_bytes: int) -> Report:
