@@ -198,12 +198,7 @@ async def run_work(
             silence=_silence(settings, register, source),
             meter=metrics,
         )
-        watched.follow(
-            worker,
-            store,
-            parts.waiting_for,
-            lambda: {"connections_ended": source.endless, **parts.tallies()},
-        )
+        watched.follow(worker, store, parts.waiting_for, parts.tallies)
         collecting.attach(source, resender.clients, worker.forget)
 
         def connected(feed: str) -> None:

@@ -10,7 +10,6 @@ Offers
     ``subscriber`` holds ``ZmqSource``, a Source over one SUB socket a feed;
     ``publisher`` holds ``Publisher``, which stamps, sends and waits instead of dropping;
     ``monitor`` turns connects and disconnects into log lines, and tells what ZeroMQ gave up;
-    ``endless`` ends connections on which a message does not end;
     ``ring`` keeps what a publisher sent last, ``resending`` answers for it;
     ``control`` has the requests as values, ``control_server`` and ``control_client`` the two ends,
     ``collecting`` what a runner has to say to them; ``resender`` is a Resender over clients;

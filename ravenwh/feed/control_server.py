@@ -25,10 +25,8 @@ from ravenwh.feed.control import (
     parse_head,
 )
 from ravenwh.feed.curve import Gate
-from ravenwh.feed.descriptor import Wait
-from ravenwh.feed.endless import Endless
+from ravenwh.feed.descriptor import news
 from ravenwh.feed.endpoint import Endpoint, gate_for, translated
-from ravenwh.feed.monitor import OPENED, SocketEvents
 from ravenwh.feed.seldom import Seldom
 
 __all__ = ["MAX_FRAME_BYTES", "ControlServer", "Handler", "Handlers"]
@@ -68,9 +66,6 @@ class ControlServer:
     )
     _socket: zmq.Socket[bytes] = attrs.field(init=False, repr=False)
     _gate: Gate | None = attrs.field(init=False, repr=False)
-    _waits: list[Wait] = attrs.field(init=False, repr=False, factory=list)
-    _endless: Endless = attrs.field(init=False, repr=False)
-    _events: SocketEvents = attrs.field(init=False, repr=False)
     address: str = attrs.field(init=False)
     _seldom: Seldom = attrs.field(init=False, repr=False, factory=Seldom)
     _refusals: Seldom = attrs.field(init=False, repr=False, factory=lambda: Seldom(_TOLD))
@@ -93,17 +88,6 @@ class ControlServer:
     def _open_gate(self) -> Gate | None:
         return gate_for([self.endpoint], self._context)
 
-    @_endless.default
-    def _watch_messages(self) -> Endless:
-        return Endless(most_bytes=MAX_FRAME_BYTES, is_empty=self._is_empty)
-
-    @_events.default
-    def _watch_connections(self) -> SocketEvents:
-        endless = self._endless
-        return SocketEvents(
-            self._socket, OPENED, lambda _, descriptor, where: endless.opened(descriptor, where)
-        )
-
     @address.default
     def _attach(self) -> str:
         self.endpoint.warn_if_open()
@@ -119,7 +103,7 @@ class ControlServer:
             try:
                 envelope, request = self._receive()
             except zmq.Again:
-                await self._news()
+                await news(self._socket)
                 continue
             except zmq.ZMQError as error:
                 raise translated(error, self.endpoint) from error
@@ -130,8 +114,6 @@ class ControlServer:
 
     def close(self) -> None:
         """Give the socket back. Safe to call twice."""
-        self._endless.close()
-        self._events.close()
         if self._gate is not None:
             self._gate.close()
         self._context.destroy(linger=0)
@@ -151,8 +133,6 @@ class ControlServer:
     def _receive(self) -> tuple[list[bytes], list[bytes]]:
         """Where the answer goes, and the frames of the request; of many only the first are kept."""
         part = self._socket.recv(zmq.NOBLOCK, copy=False)
-        if self._endless.suspects:
-            self._endless.heard(part)
         envelope, request = [part.bytes], list[bytes]()
         while part.more:
             part = self._socket.recv(copy=False)
@@ -161,23 +141,6 @@ class ControlServer:
             elif len(request) < 2:
                 request.append(part.bytes)
         return envelope, request
-
-    async def _news(self) -> None:
-        """Wait until something may have come, after nothing was found."""
-        wait = Wait([self._socket.fileno()])
-        self._waits.append(wait)
-        try:
-            await wait.done
-        finally:
-            self._waits.remove(wait)
-            wait.end()
-
-    def _is_empty(self) -> bool:
-        """Whether all requests that have come are taken."""
-        events = int(self._socket.get(zmq.EVENTS))
-        for wait in self._waits:  # the look at the events may have used up the word of a request
-            wait.wake()
-        return not events & zmq.POLLIN
 
     async def _reply_to(self, frames: list[bytes]) -> list[bytes]:
         """The frames of the reply to any frames at all."""

@@ -12,11 +12,11 @@ import zmq
 from ravenwh.feed.endpoint import Endpoint
 from ravenwh.feed.seldom import Seldom
 
-__all__ = ["OPENED", "ConnectionMonitor", "SocketEvents"]
+__all__ = ["ConnectionMonitor"]
 
 _GIVEN_UP_AFTER_S = 1.0
 _LONGEST_WAIT_S = 30.0  # where it is refused each time, as with a wrong key
-_EVENT = struct.Struct("=Hi")  # and its value, in the machine's own order
+_EVENT = struct.Struct("=H")  # in the machine's own order, before a value that we do not need
 _REASONS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it speaks another protocol, has other keys, "
     "or none where we have",
@@ -29,56 +29,9 @@ _FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
-"""Events whose value is the descriptor of a connection."""
-
 _WATCHED = (
-    OPENED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CONNECT_RETRIED
-    | _FAILED
+    zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | _FAILED
 )
-
-
-class SocketEvents:
-    """Has the events of a socket told, on the running loop: event, its value, the endpoint.
-
-    To be made before the socket is attached, so that none is missed.
-    """
-
-    def __init__(
-        self, socket: zmq.Socket[bytes], events: int, tell: Callable[[int, int, bytes], None]
-    ) -> None:
-        self._watched = socket
-        self._tell = tell
-        self._loop = asyncio.get_running_loop()
-        address = f"inproc://monitor-{id(self)}"
-        socket.monitor(address, events)
-        self._events = socket.context.socket(zmq.PAIR)
-        # No limit: ZeroMQ's own thread would stand still at a full queue. The loop empties it.
-        self._events.set(zmq.RCVHWM, 0)
-        self._events.set(zmq.LINGER, 0)
-        self._events.connect(address)
-        self._loop.add_reader(self._events.fileno(), self._read)
-        self._read()  # the descriptor tells of what is new since the last look
-
-    def close(self) -> None:
-        """Stop, before the socket is closed. Safe to call twice."""
-        if self._events.closed:
-            return
-        self._loop.remove_reader(self._events.fileno())
-        self._watched.disable_monitor()
-        self._events.close()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                told, endpoint = self._events.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            event, value = _EVENT.unpack(told)
-            self._tell(event, value, endpoint)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -87,8 +40,7 @@ class ConnectionMonitor:
 
     To be made on the loop that serves the socket. ``on_connected`` is called there at each new
     connection: a subscriber asks for its topics only when its socket is used the next time.
-    ``on_disconnected`` is called at the end of each, ``on_opened`` with the descriptor and the
-    endpoint of each before it is known who is there. A publisher that ends, one that is killed and
+    ``on_disconnected`` is called at the end of each. A publisher that ends, one that is killed and
     a network that breaks look alike, so an end is no warning: the silence of a feed is.
 
     ZeroMQ connects again by itself, but not after a peer broke the protocol, and a frame above
@@ -104,29 +56,46 @@ class ConnectionMonitor:
     on_connected: Callable[[], None]
     on_disconnected: Callable[[], None]
     on_given_up: Callable[[], None]
-    on_opened: Callable[[int, bytes], None]
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
-    _events: SocketEvents = attrs.field(init=False)
+    _events: zmq.Socket[bytes] = attrs.field(init=False)
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _seldom: Seldom = attrs.field(init=False, factory=Seldom)
     _failed: bool = attrs.field(init=False, default=False)
     _wait_s: float = attrs.field(init=False, default=_GIVEN_UP_AFTER_S)
 
     def __attrs_post_init__(self) -> None:
-        """Watch from before the socket is attached."""
-        self._events = SocketEvents(self.socket, _WATCHED, self._tell)
+        """Watch from before the socket is attached, so that no event is missed."""
+        address = f"inproc://monitor-{id(self)}"
+        self.socket.monitor(address, _WATCHED)
+        self._events = self.socket.context.socket(zmq.PAIR)
+        # No limit: ZeroMQ's own thread would stand still at a full queue. The loop empties it.
+        self._events.set(zmq.RCVHWM, 0)
+        self._events.set(zmq.LINGER, 0)
+        self._events.connect(address)
+        self._loop.add_reader(self._events.fileno(), self._read)
+        self._read()  # the descriptor tells of what is new since the last look
 
     def close(self) -> None:
         """Stop, before the socket is closed. Safe to call twice."""
+        if self._events.closed:
+            return
+        self._loop.remove_reader(self._events.fileno())
         if self._timer is not None:
             self._timer.cancel()
+        self.socket.disable_monitor()
         self._events.close()
 
-    def _tell(self, event: int, value: int, address: bytes) -> None:
+    def _read(self) -> None:
+        while True:
+            try:
+                number, address = self._events.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._tell(_EVENT.unpack_from(number)[0], address)
+
+    def _tell(self, event: int, address: bytes) -> None:
         where = {"feed": self.feed, "endpoint": address.decode(errors="replace")}
-        if event & OPENED:
-            self.on_opened(value, address)
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._seldom.log("INFO", "FEED_CONNECTED", **where)
             self._wait_s = _GIVEN_UP_AFTER_S
             self.on_connected()

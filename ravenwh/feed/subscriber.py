@@ -18,7 +18,6 @@ from loguru import logger
 from ravenwh.domain.errors import RavenwhError, Refused, SettingsError
 from ravenwh.feed.curve import Gate
 from ravenwh.feed.descriptor import Wait
-from ravenwh.feed.endless import Endless
 from ravenwh.feed.endpoint import Endpoint, gate_for, translated
 from ravenwh.feed.monitor import ConnectionMonitor
 from ravenwh.ports import Frame
@@ -41,7 +40,7 @@ class Upstream:
     the cryptofeed wire, where a message is one part: topic, space, payload. ``rcvhwm`` is how many
     messages ZeroMQ may hold for us from each publisher; at it the publisher is held up, and waits
     or drops. A frame above ``max_frame_bytes`` is refused before it is held in memory: its
-    connection is closed, and made anew; so is, over TCP, one on which a message does not end.
+    connection is closed, and made anew.
     """
 
     feed: str
@@ -83,11 +82,6 @@ class ZmqSource:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def endless(self) -> int:
-        """How many connections were ended in the middle of a message that did not end."""
-        return sum(lane.endless.ended for lane in self._lanes)
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -220,7 +214,6 @@ class _Lane:
         self._given_up = False
         try:
             self.socket = context.socket(zmq.SUB)
-            self.endless = Endless(most_bytes=upstream.max_frame_bytes, is_empty=self._is_empty)
             self.monitor = ConnectionMonitor(
                 socket=self.socket,
                 feed=upstream.feed,
@@ -228,7 +221,6 @@ class _Lane:
                 on_connected=self._on_connected,
                 on_disconnected=self._on_disconnected,
                 on_given_up=self._on_given_up,
-                on_opened=self.endless.opened,
             )
         except zmq.ZMQError as error:
             raise translated(error, upstream.endpoint) from error
@@ -258,7 +250,7 @@ class _Lane:
         The parts of a message arrive together: only its first one can be missing.
         """
         recv, feed, now, append = self.socket.recv, self.upstream.feed, time.time_ns, into.append
-        one_part, suspects = self.upstream.one_part, self.endless.suspects
+        one_part = self.upstream.one_part
         for _ in range(limit):
             try:
                 part = recv(zmq.NOBLOCK, copy=False)
@@ -266,8 +258,6 @@ class _Lane:
                 if self._given_up:
                     self._attach_again()
                 return
-            if suspects:
-                self.endless.heard(part)
             # A part that knows itself whether more follow is cheaper than asking the socket.
             parts = [part.bytes]
             while part.more:
@@ -282,19 +272,13 @@ class _Lane:
                 append(_malformed(feed, parts, now()))
 
     def close(self) -> None:
-        self.endless.close()
         self.monitor.close()
         self.socket.close(linger=0)
 
-    def _is_empty(self) -> bool:
-        """Whether all that has come is taken."""
-        events = int(self.socket.get(zmq.EVENTS))
-        self._wake()  # the look at the events may have used up the word that frames are there
-        return not events & zmq.POLLIN
-
     def _on_connected(self) -> None:
         """Let the socket ask for its topics now, though nobody may receive for a while."""
-        self._is_empty()
+        self.socket.get(zmq.EVENTS)
+        self._wake()  # the look at the events may have used up the word that frames are there
         self.connected(self.upstream.feed)
 
     def _on_disconnected(self) -> None:

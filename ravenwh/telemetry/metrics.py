@@ -19,7 +19,6 @@ VENUES = 1024
 """Venues whose clocks are followed."""
 
 TALLIES: Mapping[str, str] = {
-    "connections_ended": "Connections of feeds that were ended: a message on them did not end.",
     "books_unknown": "Changes of books that gave no best prices, as no snapshot came before them.",
     "points_ambiguous": "Points for which a replay may choose another slot.",
 }

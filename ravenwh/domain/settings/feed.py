@@ -156,8 +156,7 @@ class Feed(Section):
         Whole(least=1024, most=268_435_456),
         default=4_194_304,
         unit="bytes",
-        help="A publisher that sends a longer frame is disconnected, and one whose message does "
-        "not end.",
+        help="A publisher that sends a longer frame is disconnected.",
     )
 
     @property
